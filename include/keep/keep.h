@@ -1,0 +1,9 @@
+#ifndef KEEP_KEEP_H
+#define KEEP_KEEP_H
+/* keep/keep.h - everything at once. Each header it names also stands alone. */
+#include "keep/base.h"
+#include "keep/engine.h"
+#include "keep/log.h"
+#include "keep/operations.h"
+#include "keep/time.h"
+#endif

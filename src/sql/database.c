@@ -1,0 +1,359 @@
+/*
+ * database.c - what a process holds of one database: one writing connection, a few readers.
+ *
+ * Writes go through group commit (group_commit.c) to the one writing connection. Reads take a
+ * connection from a small pool, newest first, so that one busy thread keeps one warm page cache.
+ *
+ * Invariants:
+ *   1. The writing connection is used only by the leader of the group, or while opening.
+ *   2. A reader's connection is used by the thread that holds its lease, by nobody else.
+ *   3. A change that failed leaves nothing: it runs in a transaction that is rolled back, and when
+ *      it shared one with others, each of those is run again alone.
+ *   4. A broken connection is never handed out; it is opened anew first. A changed or deleted file
+ *      is found by each write and, by a reader, within CHECK_NS.
+ *
+ * Not here: retrying. UNCERTAIN and UNAVAILABLE are the caller's to judge.
+ *
+ * Tests: tests/unit/test_database.c, and every store's contract suite.
+ */
+#include "sql/sql.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+enum { READERS_DEFAULT = 4, READERS_MAX = 64 };
+#define CHECK_NS (50 * INT64_C(1000000))
+#define IDLE_CHECK_NS INT64_C(1000000000)
+
+struct slot {
+	kp_lease lease;
+	int64_t checked_ns;
+	struct slot *next; /* in the list of free ones */
+};
+
+struct kp_database {
+	const kp_sql_driver *driver;
+	kp_sql_options sql;
+	char *location, *schema; /* owned copies that `sql` points to */
+	const kp_statement_set *statements;
+	struct slot writer;
+	kp_group *group;
+	pthread_mutex_t lock; /* the readers' list */
+	pthread_cond_t returned;
+	struct slot *free; /* last returned first */
+	size_t reader_count;
+	struct slot *readers;
+};
+
+static int64_t coarse_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* ---------------------------------------------------------------- connections */
+
+static void close_slot(struct slot *slot)
+{
+	const kp_statement_set *statements = slot->lease.statements;
+
+	for (size_t i = 0; slot->lease.prepared && i < statements->count; i++)
+		kp_sql_finish(&slot->lease.prepared[i]);
+	kp_sql_close(&slot->lease.conn);
+}
+
+static void release_slot(struct slot *slot)
+{
+	close_slot(slot);
+	kp_free(slot->lease.prepared);
+	slot->lease.prepared = NULL;
+}
+
+static keep_status init_slot(kp_database *database, struct slot *slot, keep_error *err)
+{
+	slot->lease.statements = database->statements;
+	slot->lease.slot = slot;
+	if (!database->statements)
+		return KEEP_OK;
+	slot->lease.prepared =
+		kp_alloc_zero(database->statements->count * sizeof(kp_sql_stmt *));
+	return slot->lease.prepared ? KEEP_OK : kp_fail_memory(err, "prepared statements");
+}
+
+/* Make sure that the slot has a connection that works as far as a look can tell. */
+static keep_status revive(kp_database *database, struct slot *slot, int64_t check_after_ns,
+			  keep_error *err)
+{
+	int64_t now = coarse_ns();
+	keep_status status;
+
+	if (slot->lease.conn && !slot->lease.conn->broken &&
+	    now - slot->checked_ns < check_after_ns)
+		return KEEP_OK;
+	if (slot->lease.conn && !slot->lease.conn->broken) {
+		status = kp_sql_check(slot->lease.conn, err);
+		slot->checked_ns = now;
+		if (status == KEEP_OK || !slot->lease.conn->broken)
+			return status;
+	}
+	close_slot(slot);
+	kp_sql_options options = database->sql;
+
+	options.create = false;
+	status = kp_sql_open(database->driver, &options, &slot->lease.conn, err);
+	slot->checked_ns = now;
+	return status;
+}
+
+keep_status kp_lease_statement(kp_lease *lease, size_t index, kp_sql_stmt **stmt, keep_error *err)
+{
+	*stmt = lease->prepared[index];
+	if (*stmt)
+		return KEEP_OK;
+	if (kp_sql_prepare(lease->conn, lease->statements->statements[index].sql,
+			   &lease->prepared[index], err) != KEEP_OK)
+		return kp_prefix(err, err ? err->status : KEEP_UNAVAILABLE, "statement %s.%s",
+				 lease->statements->name,
+				 lease->statements->statements[index].name);
+	*stmt = lease->prepared[index];
+	return KEEP_OK;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+keep_status kp_database_read(kp_database *database, kp_lease **lease, keep_error *err)
+{
+	struct slot *slot;
+	keep_status status;
+
+	*lease = NULL;
+	pthread_mutex_lock(&database->lock);
+	while (!database->free)
+		pthread_cond_wait(&database->returned, &database->lock);
+	slot = database->free;
+	database->free = slot->next;
+	pthread_mutex_unlock(&database->lock);
+
+	*lease = &slot->lease;
+	status = revive(database, slot, CHECK_NS, err);
+	if (status != KEEP_OK)
+		kp_database_read_end(database, lease);
+	return status;
+}
+
+void kp_database_read_end(kp_database *database, kp_lease **lease)
+{
+	struct slot *slot = (*lease)->slot;
+
+	if (slot->lease.conn && slot->lease.conn->in_transaction)
+		kp_sql_rollback(slot->lease.conn);
+	pthread_mutex_lock(&database->lock);
+	slot->next = database->free;
+	database->free = slot;
+	pthread_cond_signal(&database->returned);
+	pthread_mutex_unlock(&database->lock);
+	*lease = NULL;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+static keep_status run_apply(kp_job *job, kp_lease *lease)
+{
+	lease->unchanged = false;
+	job->err = (keep_error)KEEP_ERROR_INIT;
+	job->status = job->apply(job->ctx, lease, &job->err);
+	return job->status;
+}
+
+static void run_alone(kp_database *database, kp_job *job)
+{
+	kp_lease *lease = &database->writer.lease;
+
+	job->status = revive(database, &database->writer, IDLE_CHECK_NS, &job->err);
+	if (job->status == KEEP_OK)
+		job->status = kp_sql_begin(lease->conn, KP_SQL_WRITE, &job->err);
+	if (job->status != KEEP_OK)
+		return;
+	if (run_apply(job, lease) == KEEP_OK)
+		job->status = kp_sql_commit(lease->conn, &job->err);
+	else
+		kp_sql_rollback(lease->conn);
+}
+
+static void tell_all(kp_job *jobs, keep_status status, const keep_error *err)
+{
+	for (kp_job *job = jobs; job; job = job->next) {
+		job->status = status;
+		job->err = *err;
+	}
+}
+
+/* All jobs in one transaction. False: nothing was stored and each is to be tried alone. */
+static bool run_together(kp_database *database, kp_job *jobs)
+{
+	kp_lease *lease = &database->writer.lease;
+	keep_error err = KEEP_ERROR_INIT;
+	keep_status status;
+
+	status = revive(database, &database->writer, IDLE_CHECK_NS, &err);
+	if (status == KEEP_OK)
+		status = kp_sql_begin(lease->conn, KP_SQL_WRITE, &err);
+	if (status != KEEP_OK) {
+		tell_all(jobs, status, &err);
+		return true;
+	}
+	for (kp_job *job = jobs; job; job = job->next) {
+		if (run_apply(job, lease) == KEEP_OK || lease->unchanged)
+			continue;
+		kp_sql_rollback(lease->conn);
+		return false;
+	}
+	status = kp_sql_commit(lease->conn, &err);
+	if (status == KEEP_UNCERTAIN)
+		for (kp_job *job = jobs; job; job = job->next)
+			if (job->status == KEEP_OK) {
+				job->status = status;
+				job->err = err;
+			}
+	return status == KEEP_OK || status == KEEP_UNCERTAIN;
+}
+
+static void run_jobs(void *ctx, kp_job *jobs, size_t count)
+{
+	kp_database *database = ctx;
+
+	if (count == 1 || !run_together(database, jobs))
+		for (kp_job *job = jobs; job; job = job->next)
+			run_alone(database, job);
+	if (database->writer.lease.conn && !database->writer.lease.conn->broken)
+		kp_sql_maintain(database->writer.lease.conn);
+}
+
+keep_status kp_database_write(kp_database *database, kp_apply *apply, void *ctx, keep_error *err)
+{
+	if (database->sql.read_only)
+		return kp_fail(err, KEEP_DENIED, "the database was opened for reading only");
+	return kp_group_submit(database->group, apply, ctx, err);
+}
+
+/* ---------------------------------------------------------------- open and close */
+
+static keep_status copy_text(const char *text, char **out, keep_error *err)
+{
+	size_t size = text ? strlen(text) + 1 : 0;
+
+	*out = NULL;
+	if (!text)
+		return KEEP_OK;
+	*out = kp_alloc(size);
+	if (!*out)
+		return kp_fail_memory(err, "a location");
+	memcpy(*out, text, size);
+	return KEEP_OK;
+}
+
+static keep_status init_readers(kp_database *database, int wanted, keep_error *err)
+{
+	size_t count = wanted > 0 && wanted <= READERS_MAX ? (size_t)wanted : READERS_DEFAULT;
+
+	database->readers = kp_alloc_zero(count * sizeof *database->readers);
+	if (!database->readers)
+		return kp_fail_memory(err, "readers");
+	for (size_t i = 0; i < count; i++) {
+		struct slot *slot = &database->readers[i];
+		keep_status status = init_slot(database, slot, err);
+
+		if (status != KEEP_OK)
+			return status;
+		slot->next = database->free;
+		database->free = slot;
+		database->reader_count++;
+	}
+	return KEEP_OK;
+}
+
+/* Open the first connection, which creates and migrates; a read-only database keeps it as a reader. */
+static keep_status open_first(kp_database *database, const kp_migrations *migrations,
+			      keep_error *err)
+{
+	struct slot *slot = database->sql.read_only ? database->free : &database->writer;
+	keep_status status = kp_sql_open(database->driver, &database->sql, &slot->lease.conn, err);
+
+	slot->checked_ns = coarse_ns();
+	if (status == KEEP_OK && migrations)
+		status = kp_migrate(slot->lease.conn, migrations, err);
+	return status;
+}
+
+keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_options *options,
+			     kp_database **out, keep_error *err)
+{
+	kp_database *database = kp_alloc_zero(sizeof *database);
+	keep_status status;
+
+	*out = NULL;
+	if (!database)
+		return kp_fail_memory(err, "a database");
+	*database = (kp_database){
+		.driver = driver,
+		.sql = options->sql,
+		.statements = options->statements,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.returned = PTHREAD_COND_INITIALIZER,
+	};
+	status = copy_text(options->sql.location, &database->location, err);
+	if (status != KEEP_OK)
+		goto out;
+	status = copy_text(options->sql.schema, &database->schema, err);
+	if (status != KEEP_OK)
+		goto out;
+	database->sql.location = database->location;
+	database->sql.schema = database->schema;
+	status = init_slot(database, &database->writer, err);
+	if (status != KEEP_OK)
+		goto out;
+	status = init_readers(database, options->readers_max, err);
+	if (status != KEEP_OK)
+		goto out;
+	status = kp_group_open(run_jobs, database, !options->sql.relaxed, &database->group, err);
+	if (status != KEEP_OK)
+		goto out;
+	status = open_first(database, options->migrations, err);
+out:
+	if (status == KEEP_OK)
+		*out = database;
+	else
+		kp_database_close(&database);
+	return status;
+}
+
+void kp_database_close(kp_database **database)
+{
+	kp_database *closing = *database;
+
+	*database = NULL;
+	if (!closing)
+		return;
+	for (size_t i = 0; i < closing->reader_count; i++)
+		release_slot(&closing->readers[i]);
+	release_slot(&closing->writer);
+	kp_group_close(&closing->group);
+	kp_free(closing->readers);
+	kp_free(closing->location);
+	kp_free(closing->schema);
+	pthread_cond_destroy(&closing->returned);
+	pthread_mutex_destroy(&closing->lock);
+	kp_free(closing);
+}
+
+unsigned kp_database_caps(const kp_database *database)
+{
+	const kp_sql_conn *conn = database->writer.lease.conn;
+
+	for (size_t i = 0; !conn && i < database->reader_count; i++)
+		conn = database->readers[i].lease.conn;
+	return conn ? conn->caps : 0;
+}

@@ -1,0 +1,408 @@
+#ifndef KP_SQL_H
+#define KP_SQL_H
+/*
+ * sql.h - one small driver table with two drivers, and what every SQL store shares above it.
+ *
+ *   the driver table          sqlite_driver.c, postgres_driver.c
+ *   the doors                 sql_doors.c: checks arguments once, injects faults
+ *   a database                database.c: one writing connection, a few readers, per process
+ *   group commit              group_commit.c: many writers, one transaction, one sync
+ *   records                   record.c: one interpreter binds and reads every record type
+ *   migrations                migrate.c
+ *   change notification       notify.c (shared memory beside a file), or the server's own
+ *   the write guard           write_guard.c: no checkpoint beside a write, and a fair queue
+ *
+ * Threads: a connection and its statements are used by one thread at a time; a database by any.
+ */
+#include "core/core.h"
+
+/* ---------------------------------------------------------------- values */
+
+typedef enum kp_kind {
+	KP_TEXT, /* UTF-8 without a zero byte; checked at the door */
+	KP_BLOB,
+	KP_INT,
+	KP_REAL, /* finite */
+	KP_BOOL,
+	KP_TIME, /* int64_t ms; SQLite: RFC 3339 UTC text of fixed width; PostgreSQL: timestamptz */
+	KP_JSON	 /* keep_bytes of JSON; SQLite: TEXT; PostgreSQL: json (text kept as it is) */
+} kp_kind;
+
+/* One parameter or column. */
+typedef struct kp_value {
+	kp_kind kind;
+	bool is_null;
+	union {
+		keep_bytes bytes; /* TEXT, BLOB, JSON */
+		int64_t integer;  /* INT, BOOL, TIME */
+		double real;
+	};
+} kp_value;
+
+/* ---------------------------------------------------------------- the driver table */
+
+enum kp_sql_caps {
+	KP_SQL_ONE_WRITER = 1 << 0, /* one writing transaction at a time in the whole database */
+	KP_SQL_PIPELINE = 1 << 1,   /* queued statements share one round trip */
+	KP_SQL_TRANSACTIONAL_DDL = 1 << 2,
+	KP_SQL_LISTEN = 1 << 3,	    /* notify/listen doors work (probed at open) */
+	KP_SQL_SCHEMAS = 1 << 4,    /* options.schema is honoured */
+};
+
+typedef struct kp_sql_options {
+	const char *location; /* SQLite: the file; PostgreSQL: a libpq conninfo or URI */
+	const char *schema;   /* PostgreSQL: set as search_path; created when `create` */
+	bool create;	      /* else a missing file or schema is NOT_FOUND */
+	bool read_only;
+	bool relaxed; /* SQLite: synchronous NORMAL; PostgreSQL: synchronous_commit off */
+	bool unnamed_statements; /* for PgBouncer in transaction mode: no prepared statements */
+	int64_t timeout_ms;	 /* busy and lock waits, connect */
+	int64_t mmap_bytes;	 /* SQLite */
+	int64_t cache_bytes;	 /* SQLite */
+	int page_bytes;		 /* SQLite, at creation; 0: 4096 */
+} kp_sql_options;
+
+typedef enum kp_sql_mode { KP_SQL_READ, KP_SQL_WRITE } kp_sql_mode;
+
+typedef struct kp_sql_conn kp_sql_conn; /* each driver embeds it first in its own struct */
+typedef struct kp_sql_stmt kp_sql_stmt;
+
+#define KP_SQL_DRIVER_ABI 1
+
+/*
+ * What a SQL backend must provide, and nothing else. Nobody calls the members directly; the doors
+ * below do. Every member is present. A failing member leaves nothing half done on the client's side
+ * and writes err (never NULL here).
+ */
+typedef struct kp_sql_driver {
+	int abi;
+	const char *name;
+
+	/* Open one connection. Every pragma or session setting is set and read back; a value that
+	   did not take is UNAVAILABLE and named. On failure *out is NULL and nothing stays open. */
+	keep_status (*open)(const kp_sql_options *options, kp_sql_conn **out, keep_error *err);
+	void (*close)(kp_sql_conn *conn); /* never NULL */
+
+	/* Run one or more statements without parameters or rows. */
+	keep_status (*script)(kp_sql_conn *conn, const char *sql, keep_error *err);
+
+	/* `sql` uses ?1, ?2 … (SQLite) or $1, $2 … (PostgreSQL) as its dialect wants. */
+	keep_status (*prepare)(kp_sql_conn *conn, const char *sql, kp_sql_stmt **out,
+			       keep_error *err);
+	/* `index` from 1. Bytes are borrowed until reset or finish. */
+	keep_status (*bind)(kp_sql_stmt *stmt, int index, const kp_value *value, keep_error *err);
+	/* The first step runs the statement. *has_row is false at the end of the rows. */
+	keep_status (*step)(kp_sql_stmt *stmt, bool *has_row, keep_error *err);
+	/* `index` from 0. Bytes stay valid until the next step, reset or finish. A stored value
+	   that is not of `kind` is CORRUPT. */
+	keep_status (*column)(kp_sql_stmt *stmt, int index, kp_kind kind, kp_value *out,
+			      keep_error *err);
+	/* Rows changed by the last completed INSERT, UPDATE or DELETE of this statement. */
+	int64_t (*changes)(kp_sql_stmt *stmt);
+	/* Ready to bind and step again; bindings are gone. Never fails. */
+	void (*reset)(kp_sql_stmt *stmt);
+	void (*finish)(kp_sql_stmt *stmt);
+
+	/* Run a bound statement whose rows nobody wants and reset it. With KP_SQL_PIPELINE it may be
+	   sent only; its failure then comes out of the next step, queue, flush or commit. */
+	keep_status (*queue)(kp_sql_stmt *stmt, keep_error *err);
+	/* Wait for everything queued. */
+	keep_status (*flush)(kp_sql_conn *conn, keep_error *err);
+
+	/* WRITE waits its turn for the one writer where there is one: never BUSY before
+	   options.timeout_ms. Transactions do not nest. */
+	keep_status (*begin)(kp_sql_conn *conn, kp_sql_mode mode, keep_error *err);
+	/* UNCERTAIN when the backend went away before it answered. After a failure the transaction
+	   is over, and except for UNCERTAIN nothing of it is stored. */
+	keep_status (*commit)(kp_sql_conn *conn, keep_error *err);
+	/* Ends a transaction if there is one; afterwards the connection is usable or broken. */
+	void (*rollback)(kp_sql_conn *conn);
+
+	/* Cheap: is the backend still what was opened? UNAVAILABLE: the file was deleted or replaced,
+	   the server closed the connection. */
+	keep_status (*check)(kp_sql_conn *conn, keep_error *err);
+	/* Housekeeping between transactions when some is due (SQLite: a passive checkpoint under the
+	   guard). Never makes a caller's write fail; what goes wrong is logged. */
+	void (*maintain)(kp_sql_conn *conn);
+
+	/* LISTEN/NOTIFY where KP_SQL_LISTEN; elsewhere both are MISUSE. Notify takes part in the
+	   transaction. Wait until a notification arrives or the time is over (-1: for ever), or
+	   until `wake_fd` (-1: none) is readable; `payload` gets the text, empty at time-out. */
+	keep_status (*notify)(kp_sql_conn *conn, const char *channel, keep_bytes payload,
+			      keep_error *err);
+	keep_status (*listen)(kp_sql_conn *conn, const char *channel, keep_error *err);
+	keep_status (*wait)(kp_sql_conn *conn, int64_t timeout_ms, int wake_fd, bool *notified,
+			    keep_buffer *payload, keep_error *err);
+} kp_sql_driver;
+
+struct kp_sql_conn {
+	const kp_sql_driver *driver;
+	unsigned caps;
+	bool in_transaction;
+	bool broken; /* only close is left; a database replaces it */
+};
+
+struct kp_sql_stmt {
+	kp_sql_conn *conn;
+};
+
+extern const kp_sql_driver kp_sql_sqlite;
+extern const kp_sql_driver kp_sql_postgres;
+
+/* ---------------------------------------------------------------- the doors (sql_doors.c) */
+
+keep_status kp_sql_open(const kp_sql_driver *driver, const kp_sql_options *options,
+			kp_sql_conn **out, keep_error *err) KEEP_MUST_CHECK;
+void kp_sql_close(kp_sql_conn **conn);
+keep_status kp_sql_script(kp_sql_conn *conn, const char *sql, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_prepare(kp_sql_conn *conn, const char *sql, kp_sql_stmt **out,
+			   keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_bind(kp_sql_stmt *stmt, int index, const kp_value *value,
+			keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_bind_int(kp_sql_stmt *stmt, int index, int64_t value,
+			    keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_bind_text(kp_sql_stmt *stmt, int index, keep_bytes text,
+			     keep_error *err) KEEP_MUST_CHECK; /* absent: NULL */
+keep_status kp_sql_bind_blob(kp_sql_stmt *stmt, int index, keep_bytes blob,
+			     keep_error *err) KEEP_MUST_CHECK; /* absent: NULL */
+keep_status kp_sql_step(kp_sql_stmt *stmt, bool *has_row, keep_error *err) KEEP_MUST_CHECK;
+/* Run a statement without rows to its end and reset it. */
+keep_status kp_sql_run(kp_sql_stmt *stmt, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_column(kp_sql_stmt *stmt, int index, kp_kind kind, kp_value *out,
+			  keep_error *err) KEEP_MUST_CHECK;
+/* CORRUPT when NULL. */
+keep_status kp_sql_column_int(kp_sql_stmt *stmt, int index, int64_t *out,
+			      keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_column_bytes(kp_sql_stmt *stmt, int index, kp_kind kind, keep_bytes *out,
+				keep_error *err) KEEP_MUST_CHECK;
+int64_t kp_sql_changes(kp_sql_stmt *stmt);
+void kp_sql_reset(kp_sql_stmt *stmt); /* accepts NULL */
+void kp_sql_finish(kp_sql_stmt **stmt);
+keep_status kp_sql_queue(kp_sql_stmt *stmt, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_flush(kp_sql_conn *conn, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_begin(kp_sql_conn *conn, kp_sql_mode mode, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_commit(kp_sql_conn *conn, keep_error *err) KEEP_MUST_CHECK;
+void kp_sql_rollback(kp_sql_conn *conn);
+keep_status kp_sql_check(kp_sql_conn *conn, keep_error *err) KEEP_MUST_CHECK;
+void kp_sql_maintain(kp_sql_conn *conn);
+keep_status kp_sql_notify(kp_sql_conn *conn, const char *channel, keep_bytes payload,
+			  keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_listen(kp_sql_conn *conn, const char *channel, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_sql_wait(kp_sql_conn *conn, int64_t timeout_ms, int wake_fd, bool *notified,
+			keep_buffer *payload, keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- named statements
+ *
+ * A store keeps its SQL for a dialect in one file of named statements (src/<store>/<name>.sql):
+ *
+ *     -- name: get
+ *     -- The value of one document.
+ *     SELECT value FROM document WHERE id = ?1 AND path = ?2;
+ *
+ * tools/embed.c turns it at build time into a table and an enum. A connection of a database keeps
+ * them prepared.
+ */
+typedef struct kp_statement {
+	const char *name;
+	const char *sql;
+} kp_statement;
+
+typedef struct kp_statement_set {
+	const char *name; /* the file's, for messages */
+	const kp_statement *statements;
+	size_t count;
+} kp_statement_set;
+
+/* ---------------------------------------------------------------- records (record.c) */
+
+enum kp_field_flags { KP_FIELD_KEY = 1, KP_FIELD_NULL = 2, KP_FIELD_SECRET = 4 };
+
+typedef struct kp_field {
+	const char *name;
+	uint16_t offset;
+	uint8_t size;
+	uint8_t align;
+	uint8_t kind;  /* kp_kind */
+	uint8_t flags; /* kp_field_flags */
+	/* For a nullable INT, REAL, BOOL or TIME: where the struct says whether it is there. */
+	uint16_t has_offset;
+	const char *const *allowed; /* the values a TEXT column may have, NULL-terminated, or NULL */
+} kp_field;
+
+typedef struct kp_record {
+	const char *name;  /* the public struct: "keep_chat" */
+	const char *table; /* "chats" */
+	uint16_t size;
+	uint16_t align;
+	uint16_t field_count;
+	const kp_field *fields;
+} kp_record;
+
+/* Insert `object`; what happened when its key is taken is *existed, and then nothing changed. */
+keep_status kp_record_add(kp_sql_conn *conn, const kp_record *record, const void *object,
+			  bool *existed, keep_error *err) KEEP_MUST_CHECK;
+/* Insert `object`, or replace the one with the same key. */
+keep_status kp_record_put(kp_sql_conn *conn, const kp_record *record, const void *object,
+			  keep_error *err) KEEP_MUST_CHECK;
+/* Load the record whose key fields equal those of `object` into `object`; texts live in `arena`.
+   NOT_FOUND, and any failure, leaves `object` as it was. */
+keep_status kp_record_get(kp_sql_conn *conn, const kp_record *record, void *object, kp_arena *arena,
+			  keep_error *err) KEEP_MUST_CHECK;
+/* NOT_FOUND when there is none with that key. */
+keep_status kp_record_remove(kp_sql_conn *conn, const kp_record *record, const void *object,
+			     keep_error *err) KEEP_MUST_CHECK;
+/* Bind all fields of `object` from parameter `first` on (from 1). */
+keep_status kp_record_bind(kp_sql_stmt *stmt, int first, const kp_record *record,
+			   const void *object, keep_error *err) KEEP_MUST_CHECK;
+/* Read the fields from column `first` on (from 0) of the current row. */
+keep_status kp_record_read(kp_sql_stmt *stmt, int first, const kp_record *record, void *object,
+			   kp_arena *arena, keep_error *err) KEEP_MUST_CHECK;
+/* One record as a JSON object; secrets become "***". */
+keep_status kp_record_json(const kp_record *record, const void *object, kp_json_writer *writer,
+			   keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- migrations (migrate.c) */
+
+typedef struct kp_migration {
+	int version;	  /* 1, 2, 3 … without a gap */
+	const char *name; /* "0001_first" */
+	const char *sql;
+} kp_migration;
+
+typedef struct kp_migrations {
+	const char *service; /* the key in the table `migrations`: "engine" */
+	const kp_migration *list;
+	size_t count;
+	/* Called before the first pending migration of a database that has content, after the lock is
+	   held; a failure stops the migration. NULL: none. */
+	keep_status (*backup)(void *ctx, kp_sql_conn *conn, int from_version, keep_error *err);
+	void *backup_ctx;
+} kp_migrations;
+
+/*
+ * Bring the database to the newest version. Each migration runs in one transaction with its row in
+ * `migrations` (service, version, name, checksum, applied_at). One process at a time; others wait and
+ * then find nothing to do. TOO_NEW: the database knows a later version, nothing was touched.
+ * CORRUPT: the checksum of an applied one differs. A failure names the migration and leaves the
+ * database as it was. On a read-only connection: NOT_FOUND or CONFLICT when something is pending.
+ */
+keep_status kp_migrate(kp_sql_conn *conn, const kp_migrations *migrations,
+		       keep_error *err) KEEP_MUST_CHECK;
+/* The version a database has; 0 when it has none. */
+keep_status kp_migrate_version(kp_sql_conn *conn, const char *service, int *version,
+			       keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- a database (database.c) */
+
+typedef struct kp_database kp_database;
+
+typedef struct kp_database_options {
+	kp_sql_options sql;
+	const kp_migrations *migrations;    /* NULL: none */
+	const kp_statement_set *statements; /* kept prepared on every connection */
+	int readers_max;		    /* 0: 4 */
+} kp_database_options;
+
+keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_options *options,
+			     kp_database **out, keep_error *err) KEEP_MUST_CHECK;
+void kp_database_close(kp_database **database);
+unsigned kp_database_caps(const kp_database *database);
+
+/* A connection in use, with the database's statements prepared on it. */
+typedef struct kp_lease {
+	kp_sql_conn *conn;
+	kp_sql_stmt **prepared; /* by statement index; NULL until first used */
+	const kp_statement_set *statements;
+	/* An apply sets it when it fails before it changed anything: its neighbours then go on. */
+	bool unchanged;
+	void *slot; /* not for callers */
+} kp_lease;
+
+/* Take a reading connection; waits while all are taken. Give it back with kp_database_read_end,
+   with all statements reset. A broken connection is replaced first. */
+keep_status kp_database_read(kp_database *database, kp_lease **lease,
+			     keep_error *err) KEEP_MUST_CHECK;
+void kp_database_read_end(kp_database *database, kp_lease **lease);
+
+/* The prepared statement number `index` of the set; reset, nothing bound. */
+keep_status kp_lease_statement(kp_lease *lease, size_t index, kp_sql_stmt **stmt,
+			       keep_error *err) KEEP_MUST_CHECK;
+
+/*
+ * Change the database: `apply` runs inside a writing transaction, perhaps with the changes of
+ * other threads in the same one (group commit). It may run more than once (when a neighbour's
+ * change failed, each is tried alone), so it must depend only on the database and its inputs, and
+ * write its outputs anew each time. Returns when this change is durable, or has failed alone.
+ */
+typedef keep_status kp_apply(void *ctx, kp_lease *lease, keep_error *err);
+keep_status kp_database_write(kp_database *database, kp_apply *apply, void *ctx,
+			      keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- group commit (group_commit.c) */
+
+/* Runs `count` jobs in one transaction; writes each job's status. */
+typedef struct kp_job {
+	kp_apply *apply;
+	void *ctx;
+	keep_status status;
+	keep_error err;
+	_Atomic unsigned state; /* enum job_state, also the futex its thread sleeps on */
+	struct kp_job *next;
+} kp_job;
+
+typedef struct kp_group kp_group;
+
+/*
+ * `run` is called by one thread at a time with a list of jobs, in the order they came. `gather`:
+ * a leader gives those whom the last commit woke a moment to come back, so that their next
+ * changes share one sync; right where a commit waits for a disk or a server.
+ */
+keep_status kp_group_open(void (*run)(void *ctx, kp_job *jobs, size_t count), void *ctx,
+			  bool gather, kp_group **out, keep_error *err) KEEP_MUST_CHECK;
+void kp_group_close(kp_group **group);
+keep_status kp_group_submit(kp_group *group, kp_apply *apply, void *apply_ctx,
+			    keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- the write guard (write_guard.c)
+ *
+ * SQLite before 3.51.3 loses commits when a checkpoint runs beside a write. So one cross-process
+ * lock (open-file-description locks on "<file>-guard") is held around every writing transaction
+ * and every checkpoint. Waiters pass a turnstile, so that a busy process does not overtake those
+ * that sleep. The kernel releases it when a process dies.
+ */
+typedef struct kp_guard {
+	int fd; /* -1: none */
+} kp_guard;
+
+keep_status kp_guard_open(kp_guard *guard, const char *file, keep_error *err) KEEP_MUST_CHECK;
+void kp_guard_close(kp_guard *guard);
+/* BUSY after timeout_ms. */
+keep_status kp_guard_acquire(kp_guard *guard, int64_t timeout_ms, keep_error *err) KEEP_MUST_CHECK;
+bool kp_guard_try(kp_guard *guard);
+void kp_guard_release(kp_guard *guard);
+
+/* ---------------------------------------------------------------- notification (notify.c)
+ *
+ * A ring of recent topics in a file that the processes of one machine map: posting is a few
+ * stores and, when somebody sleeps, one futex call. A process killed between its commit and its
+ * post wakes nobody, so a waiter also looks by itself now and then (the caller's `poll`).
+ */
+typedef struct kp_notify kp_notify;
+
+keep_status kp_notify_open(const char *file, kp_notify **out, keep_error *err) KEEP_MUST_CHECK;
+void kp_notify_close(kp_notify **notify);
+/* Tell all waiters about `topic` (at most 4096 bytes; longer wakes everybody). Never fails. */
+void kp_notify_post(kp_notify *notify, keep_bytes topic);
+uint64_t kp_notify_position(kp_notify *notify);
+/*
+ * Wait until a topic for which `wants` says true was posted after *position, at most timeout_ms
+ * (0: only look; below 0: for ever), or until *cancelled. *position moves on. When the ring ran over the answer is
+ * true. `wants` may be NULL: any topic.
+ */
+bool kp_notify_wait(kp_notify *notify, uint64_t *position, int64_t timeout_ms,
+		    bool (*wants)(void *ctx, keep_bytes topic), void *ctx,
+		    const volatile int *cancelled);
+/* Wake this process's and others' waiters without a topic: each looks at its `cancelled`. */
+void kp_notify_wake(kp_notify *notify);
+
+#endif
