@@ -68,7 +68,10 @@ typedef struct keep_engine_options {
 KEEP_API keep_status keep_engine_open(const char *url, const keep_engine_options *options,
 				      keep_engine **out, keep_error *err) KEEP_MUST_CHECK;
 
-/* Close and set *engine to NULL. Waits for calls in flight of no other thread: end those first. */
+/*
+ * Close and set *engine to NULL; accepts NULL and a pointer to NULL. Waits for calls in flight of
+ * no other thread: end those and close its watches first.
+ */
 KEEP_API void keep_engine_close(keep_engine **engine);
 
 /* What the backend behind an engine can do and promises. */

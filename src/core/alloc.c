@@ -5,16 +5,15 @@
  *   1. live counts blocks that somebody must still free; it is exact, also under threads.
  *   2. One allocation consults the fault point once: here, unless the test program's own malloc
  *      does it already (tests/support/interpose.c).
- *   3. Arena chunks grow from CHUNK_FIRST to CHUNK_MAX, so a result of n bytes costs O(log n)
- *      mallocs and wastes at most one chunk. A request too large for that gets a chunk of its own
- *      *behind* the head, so the rest of the head is not lost.
+ *   3. Arena chunks double from CHUNK_FIRST to CHUNK_MAX, and each holds at least two requests, so
+ *      small results cost one malloc and large ones one for every 64 KiB. A request too large for
+ *      that gets a chunk of its own *behind* the head, so the rest of the head is not lost.
  *   4. Nothing is ever handed out twice, and a zero size still gives a valid address.
  *
  * Tests: tests/unit/test_core_memory.c.
  */
 #include "core/core.h"
 
-#include <assert.h>
 #include <openssl/crypto.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -127,11 +126,18 @@ static bool add_head(kp_arena *arena, size_t whole)
 	return true;
 }
 
-static size_t next_chunk_size(const kp_arena *arena)
+/* The size of the next chunk, in which `size` is at most half; 0 when no chunk is so large. */
+static size_t choose_chunk_size(const kp_arena *arena, size_t size)
 {
-	if (!arena->head || arena->head->size == 0)
-		return CHUNK_FIRST;
-	return arena->head->size < CHUNK_MAX ? arena->head->size * 2 : CHUNK_MAX;
+	size_t whole = arena->head ? arena->head->size * 2 : 0;
+
+	if (size > (CHUNK_MAX - sizeof(struct kp_chunk)) / 2)
+		return 0;
+	if (whole < CHUNK_FIRST)
+		whole = CHUNK_FIRST;
+	while (whole < CHUNK_MAX && size > (whole - sizeof(struct kp_chunk)) / 2)
+		whole *= 2;
+	return whole < CHUNK_MAX ? whole : CHUNK_MAX;
 }
 
 /* `alignment` is a power of two. */
@@ -147,8 +153,8 @@ static char *take(kp_arena *arena, size_t size, size_t alignment)
 		return NULL;
 	if (!arena->at || skip > (size_t)(arena->end - arena->at) ||
 	    size > (size_t)(arena->end - arena->at) - skip) {
-		whole = next_chunk_size(arena);
-		if (size > (whole - sizeof(struct kp_chunk)) / 2)
+		whole = choose_chunk_size(arena, size);
+		if (whole == 0)
 			return take_alone(arena, size);
 		if (!add_head(arena, whole))
 			return NULL;

@@ -21,12 +21,12 @@
 /* ---------------------------------------------------------------- memory (alloc.c) */
 
 /* The library's only callers of malloc, realloc and free; the style check holds that. */
-void *kp_alloc(size_t size) KEEP_MUST_CHECK;	  /* NULL when out of memory */
+void *kp_alloc(size_t size) KEEP_MUST_CHECK;      /* NULL when out of memory */
 void *kp_alloc_zero(size_t size) KEEP_MUST_CHECK; /* the same, zeroed */
 void *kp_realloc(void *ptr, size_t size) KEEP_MUST_CHECK;
 void kp_free(void *ptr);
 void kp_wipe(void *ptr, size_t size); /* overwrite a secret so that no compiler drops it */
-long kp_alloc_live(void);	      /* blocks not yet freed; tests assert 0 */
+long kp_alloc_live(void);             /* blocks not yet freed; tests assert 0 */
 
 /* Everything one result needs, freed at once. A zeroed arena is empty and valid. */
 typedef struct kp_arena {
@@ -56,12 +56,11 @@ keep_status kp_prefix(keep_error *err, keep_status status, const char *format, .
 	KEEP_PRINTF(3, 4);
 
 /* "<format>" as kp_fail would write it: cut between two characters, one printable line. */
-void kp_message_format(char *text, size_t size, const char *format, va_list args)
-	KEEP_PRINTF(3, 0);
+void kp_message_format(char *text, size_t size, const char *format, va_list args) KEEP_PRINTF(3, 0);
 
 /* ---------------------------------------------------------------- bytes and buffers (buffer.c) */
 
-bool kp_bytes_equal(keep_bytes a, keep_bytes b); /* absent equals only absent */
+bool kp_bytes_equal(keep_bytes a, keep_bytes b);  /* absent equals only absent */
 int kp_bytes_compare(keep_bytes a, keep_bytes b); /* memcmp order, then length */
 /* %.*s of a keep_bytes: printf("%" KP_PRI, KP_ARG(bytes)); cut at 200 bytes */
 #define KP_PRI ".*s"
@@ -80,10 +79,10 @@ keep_status kp_buffer_append_format(keep_buffer *buffer, keep_error *err, const 
 keep_bytes kp_buffer_bytes(const keep_buffer *buffer); /* {"", 0} for an empty one */
 /* The keep/engine.h function keep_buffer_set lives here too. */
 
-/* ---------------------------------------------------------------- text (utf8.c, number.c, base64.c) */
+/* -------------------------------------------------- text (utf8.c, number.c, base64.c) */
 
 /* Valid UTF-8 by RFC 3629 (no overlong forms, no surrogates, nothing above U+10FFFF). On false
-   *position is the first bad byte (may be NULL). */
+ *position is the first bad byte (may be NULL). */
 bool kp_utf8_is_valid(keep_bytes text, size_t *position);
 /* The bytes of the character that `text` begins with, 1 to 4; 0 when it is not valid UTF-8. */
 size_t kp_utf8_width(keep_bytes text);
@@ -121,7 +120,7 @@ typedef enum kp_json_kind {
 
 typedef struct kp_json {
 	kp_json_kind kind;
-	keep_bytes raw;	 /* the value's own bytes in the input */
+	keep_bytes raw;  /* the value's own bytes in the input */
 	keep_bytes name; /* the decoded member name when it is a member of an object */
 	union {
 		bool boolean;
@@ -148,7 +147,7 @@ typedef struct kp_json_writer {
 	keep_buffer *out;
 	keep_status status;
 	keep_error error;
-	bool comma;	/* the next value needs one before it */
+	bool comma;     /* the next value needs one before it */
 	unsigned depth; /* open containers; finish asserts 0 */
 } kp_json_writer;
 
@@ -194,8 +193,8 @@ uint64_t kp_siphash(const unsigned char key[16], keep_bytes bytes);
 /* ---------------------------------------------------------------- files (file.c)
  *
  * Every system call on files that Keep itself makes, so that a test can make the Nth one fail
- * (KP_FAULT_FILE). Names are relative to a folder's descriptor; AT_FDCWD stands for the current one.
- * Interrupted calls are repeated; short writes are completed; descriptors are close-on-exec.
+ * (KP_FAULT_FILE). Names are relative to a folder's descriptor; AT_FDCWD stands for the current
+ * one. Interrupted calls are repeated; short writes are completed; descriptors are close-on-exec.
  */
 keep_status kp_file_open(int folder, const char *name, int flags, unsigned mode, int *fd,
 			 keep_error *err) KEEP_MUST_CHECK;
@@ -222,8 +221,8 @@ keep_status kp_folder_make(int folder, const char *name, unsigned mode,
  * is the loop that uses it. Counters are process-wide and atomic.
  */
 enum kp_fault_kind {
-	KP_FAULT_ALLOC,	  /* an allocation, ours or of any library (tests/support/interpose.c) */
-	KP_FAULT_FILE,	  /* a file call, ours or SQLite's (tests/support/sqlite_faults.c) */
+	KP_FAULT_ALLOC,   /* an allocation, ours or of any library (tests/support/interpose.c) */
+	KP_FAULT_FILE,    /* a file call, ours or SQLite's (tests/support/sqlite_faults.c) */
 	KP_FAULT_DRIVER,  /* a call through a door of sql or of a server client */
 	KP_FAULT_COMMIT,  /* a commit that happened, but whose answer was lost */
 	KP_FAULT_CONNECT, /* a server connection breaks */

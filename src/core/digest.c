@@ -1,4 +1,12 @@
-/* digest.c - SHA-256 by libcrypto, whose only failure is lack of memory. */
+/*
+ * digest.c - SHA-256 by libcrypto, whose only failure is lack of memory.
+ *
+ * libcrypto sets itself up at its first use. When an allocation fails then, OpenSSL 3 remembers
+ * the failure for the life of the process, and every later digest is NO_MEMORY too. It is true
+ * and harmless, but a test that makes allocations fail takes one digest before it begins.
+ *
+ * Tests: tests/unit/test_siphash.c, test_fault.c.
+ */
 #include "core/core.h"
 
 #include <openssl/evp.h>

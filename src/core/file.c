@@ -38,7 +38,7 @@ static keep_status fail_descriptor(keep_error *err, int errnum, const char *verb
 	return kp_fail_errno(err, errnum, "cannot %s %s", verb, path);
 }
 
-/* A repeatable system call's result with the fault point before it; errno tells. */
+/* A signal came before the call had done anything: make it again. */
 static bool is_interrupted(long result)
 {
 	return result < 0 && errno == EINTR;

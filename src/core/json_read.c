@@ -191,7 +191,7 @@ static keep_status read_text(struct reader *r, keep_bytes *out)
 
 	for (; peek(r) != '"'; r->at++) {
 		if (r->at >= r->text.len)
-			return refuse(r, r->at, "'\"' at the end of a text");
+			return refuse(r, r->text.len, "'\"' at the end of a text");
 		if ((unsigned char)peek(r) < 0x20)
 			return refuse(r, r->at, "no control character in a text");
 		if (peek(r) == '\\') {
@@ -491,6 +491,8 @@ keep_status kp_json_parse(keep_bytes text, kp_arena *arena, const kp_json **out,
 	kp_json *root;
 
 	*out = NULL;
+	if (!text.data)
+		r.text = KEEP_BYTES("");
 	if (!kp_utf8_is_valid(text, &r.at))
 		return refuse(&r, r.at, "valid UTF-8");
 	while (next != DONE && status == KEEP_OK)

@@ -199,7 +199,7 @@ static bool read_time(struct reader *r, int64_t *time_ms)
 		return false;
 	seconds += days * 86400 - offset;
 	if (!expect(r, !leap || begins_month(seconds), 17,
-		    "a second below 60, which only the end of a UTC month has"))
+		    "a second below 60 (only the last minute of a UTC month has it)"))
 		return false;
 	*time_ms = seconds * 1000 + (leap ? 0 : ms);
 	return expect(r, *time_ms >= KEEP_TIME_MIN && *time_ms <= KEEP_TIME_MAX, 0,

@@ -6,6 +6,7 @@
  *   engine.c            the public functions: checks once for all backends, then one door
  *   engine_path.c       paths
  *   engine_open.c       URLs, the backends' list, one engine per namespace and process
+ *   engine_rules.c      the clock's part of the order, what compare_and_set compares
  *   engine_list.c       lists and sinks
  *   engine_user.c       the adapter for a backend of a user's own (six functions)
  *   engine_verify.c     the contract as a program
@@ -64,9 +65,19 @@ typedef struct kp_change {
  * The place in the order, for every backend: siblings are listed by (score, tie) descending. A set
  * without a score takes score = max(now, the siblings' largest score) and a tie above all of that
  * score; a set with one takes exactly that score and a tie above all of that score. So a plain set
- * is the newest of its siblings even when one of them carries a score of next year. `now` comes
+ * is the newest of its siblings even when one of them carries a score of next year. The siblings
+ * are all children of the parent that have a value, the document's own old place included: setting
+ * again what carried the score of next year leaves it there. A COMPARE_AND_SET that stores a value
+ * places it as a plain set does; one that is refused moves nothing. `now` comes
  * from kp_clock_ms (or the server's clock), clamped to 0..KEEP_ENGINE_SCORE_MAX.
  */
+
+/* kp_clock_ms, clamped to a score. */
+int64_t kp_engine_now_ms(void);
+/* KEEP_CONFLICT, saying how, when the document (`stored`, if `found`) is not what a
+   COMPARE_AND_SET expects. */
+keep_status kp_engine_check_expected(const kp_change *change, bool found, keep_bytes stored,
+				     keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- lists (engine_list.c) */
 
@@ -105,7 +116,8 @@ typedef struct kp_backend {
 
 	/* `url` is the whole URL; options are filled (no zero defaults left). *identity is a text
 	   that is equal for two URLs of one namespace ("file:/real/path"), allocated with kp_alloc,
-	   owned by the caller; computed before anything is opened or made. */
+	   owned by the caller; computed before anything is opened or made. Messages show it: it
+	   holds no password. */
 	keep_status (*identify)(const char *url, char **identity, keep_error *err);
 	keep_status (*open)(const char *url, const keep_engine_options *options, kp_store **out,
 			    keep_error *err);
@@ -113,7 +125,8 @@ typedef struct kp_backend {
 	const char *(*durability)(const kp_store *store);
 	bool can_extend;
 
-	/* All paths are checked. get: never the root. */
+	/* All paths are checked. get: never the root. The bytes of a path, a value or a URL need
+	   not be followed by a zero byte, except the URL's. */
 	keep_status (*get)(kp_store *store, const kp_path *path, keep_buffer *value,
 			   keep_error *err);
 	/* 0 <= offset, 1 <= limit <= KEEP_ENGINE_LIST_MAX. */
@@ -136,6 +149,25 @@ typedef struct kp_backend {
 	void (*watch_cancel)(kp_watch *watch);
 	void (*watch_close)(kp_watch *watch);
 } kp_backend;
+
+/* ---------------------------------------------------------------- the front (engine_open.c) */
+
+struct keep_engine {
+	kp_store *store; /* owned */
+	uint64_t value_bytes_max;
+	bool read_only;
+	struct kp_namespace *held; /* this engine's share in the registry; NULL: not registered */
+};
+
+/* Options as a backend gets them: copied, checked, no zero default left. MISUSE: no size. */
+keep_status kp_engine_fill_options(const keep_engine_options *given, keep_engine_options *filled,
+				   keep_error *err) KEEP_MUST_CHECK;
+/* An engine over `*store`, which it takes over, also when it fails. */
+keep_status kp_engine_start(kp_store **store, const keep_engine_options *filled,
+			    struct kp_namespace *held, keep_engine **out,
+			    keep_error *err) KEEP_MUST_CHECK;
+/* Give a namespace back; accepts NULL. */
+void kp_namespace_release(struct kp_namespace *held);
 
 extern const kp_backend kp_engine_memory;
 extern const kp_backend kp_engine_files;

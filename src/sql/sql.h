@@ -69,6 +69,14 @@ typedef struct kp_sql_stmt kp_sql_stmt;
 
 #define KP_SQL_DRIVER_ABI 1
 
+/* Which spelling of SQL a driver reads: an index into a store's statement sets and migrations, and
+   the bit of KP_FIELD_SQLITE and KP_FIELD_POSTGRES. What a backend can do is a capability. */
+typedef enum kp_sql_dialect {
+	KP_DIALECT_SQLITE,
+	KP_DIALECT_POSTGRES,
+	KP_DIALECT_COUNT
+} kp_sql_dialect;
+
 /*
  * What a SQL backend must provide, and nothing else. Nobody calls the members directly; the doors
  * below do. Every member is present. A failing member leaves nothing half done on the client's side
@@ -77,6 +85,7 @@ typedef struct kp_sql_stmt kp_sql_stmt;
 typedef struct kp_sql_driver {
 	int abi;
 	const char *name;
+	kp_sql_dialect dialect;
 
 	/* Open one connection. Every pragma or session setting is set and read back; a value that
 	   did not take is UNAVAILABLE and named. On failure *out is NULL and nothing stays open. */
@@ -139,6 +148,7 @@ struct kp_sql_conn {
 	const kp_sql_driver *driver;
 	unsigned caps;
 	bool in_transaction;
+	bool read_only; /* as it was opened; kp_sql_open says so */
 	bool broken; /* only close is left; a database replaces it */
 };
 
@@ -199,8 +209,9 @@ keep_status kp_sql_wait(kp_sql_conn *conn, int64_t timeout_ms, int wake_fd, bool
  *     -- The value of one document.
  *     SELECT value FROM document WHERE id = ?1 AND path = ?2;
  *
- * tools/embed.c turns it at build time into a table and an enum. A connection of a database keeps
- * them prepared.
+ * tools/embed.c turns it at build time into a table and an enum. With a file for each dialect there
+ * is a set for each, with one enum: sets[driver->dialect]. A connection of a database keeps them
+ * prepared.
  */
 typedef struct kp_statement {
 	const char *name;
@@ -213,9 +224,20 @@ typedef struct kp_statement_set {
 	size_t count;
 } kp_statement_set;
 
-/* ---------------------------------------------------------------- records (record.c) */
-
-enum kp_field_flags { KP_FIELD_KEY = 1, KP_FIELD_NULL = 2, KP_FIELD_SECRET = 4 };
+/* ---------------------------------------------------------------- records (record.c, record_sql.c)
+ *
+ * A record is described once, in schema/records/<store>.rec; tools/recgen.py writes its struct, its
+ * field table and its tables. The order of the fields is the order of the table's columns, so that
+ * `SELECT *` and `RETURNING *` fit kp_record_read; tests/contract/test_record.c holds that.
+ */
+enum kp_field_flags {
+	KP_FIELD_KEY = 1,
+	KP_FIELD_NULL = 2,
+	KP_FIELD_SECRET = 4,   /* never in a message, a log line or JSON */
+	KP_FIELD_AUTO = 8,     /* an INT key that the database assigns (kp_record_append) */
+	KP_FIELD_SQLITE = 16,  /* the column, or the table, is there in this dialect alone */
+	KP_FIELD_POSTGRES = 32 /* the same */
+};
 
 typedef struct kp_field {
 	const char *name;
@@ -235,12 +257,55 @@ typedef struct kp_record {
 	uint16_t size;
 	uint16_t align;
 	uint16_t field_count;
+	uint16_t flags; /* KP_FIELD_SQLITE, KP_FIELD_POSTGRES, or 0: both */
 	const kp_field *fields;
 } kp_record;
 
+/* The C type of each kind. KP_FIELD does not compile when the member has another one. */
+#define KP_CTYPE_TEXT keep_bytes
+#define KP_CTYPE_BLOB keep_bytes
+#define KP_CTYPE_JSON keep_bytes
+#define KP_CTYPE_INT int64_t
+#define KP_CTYPE_TIME int64_t
+#define KP_CTYPE_REAL double
+#define KP_CTYPE_BOOL bool
+
+#define KP_FIELD_MEMBERS(kind_, type_, member_)                                                    \
+	.name = #member_, .offset = offsetof(type_, member_),                                      \
+	.size = sizeof(((type_ *)0)->member_), .align = _Alignof(KP_CTYPE_##kind_),                \
+	.kind = _Generic(((type_ *)0)->member_, KP_CTYPE_##kind_: KP_##kind_)
+#define KP_FIELD(kind_, type_, member_, flags_, allowed_)                                          \
+	{                                                                                          \
+		KP_FIELD_MEMBERS(kind_, type_, member_), .flags = (flags_), .allowed = (allowed_)  \
+	}
+/* A nullable number, with `bool has_<member>` beside it. */
+#define KP_FIELD_OPTIONAL(kind_, type_, member_, flags_)                                           \
+	{                                                                                          \
+		KP_FIELD_MEMBERS(kind_, type_, member_),                                           \
+		.flags = _Generic(((type_ *)0)->has_##member_, bool: (flags_)),                    \
+		.has_offset = offsetof(type_, has_##member_)                                       \
+	}
+#define KP_RECORD(type_, table_, flags_, fields_)                                                  \
+	{                                                                                          \
+		.name = #type_, .table = (table_), .size = sizeof(type_),                          \
+		.align = _Alignof(type_), .field_count = KP_COUNT(fields_), .flags = (flags_),     \
+		.fields = (fields_)                                                                \
+	}
+
+/*
+ * Writing checks before anything is sent: INVALID names the column for an absent value where one is
+ * needed, text that is not UTF-8 without a zero byte, JSON that is none, a real that is not finite
+ * and a value outside the allowed ones. Reading checks the same: CORRUPT. The four calls build
+ * and prepare their SQL each time; a hot path uses a named statement with kp_record_bind and
+ * kp_record_read. MISUSE: the record has no table in the connection's dialect.
+ */
 /* Insert `object`; what happened when its key is taken is *existed, and then nothing changed. */
 keep_status kp_record_add(kp_sql_conn *conn, const kp_record *record, const void *object,
 			  bool *existed, keep_error *err) KEEP_MUST_CHECK;
+/* Insert `object` under a key that the database assigns, and write that key into `object`. Only for
+   a record with an AUTO field, else MISUSE. */
+keep_status kp_record_append(kp_sql_conn *conn, const kp_record *record, void *object,
+			     keep_error *err) KEEP_MUST_CHECK;
 /* Insert `object`, or replace the one with the same key. */
 keep_status kp_record_put(kp_sql_conn *conn, const kp_record *record, const void *object,
 			  keep_error *err) KEEP_MUST_CHECK;
@@ -254,10 +319,12 @@ keep_status kp_record_remove(kp_sql_conn *conn, const kp_record *record, const v
 /* Bind all fields of `object` from parameter `first` on (from 1). */
 keep_status kp_record_bind(kp_sql_stmt *stmt, int first, const kp_record *record,
 			   const void *object, keep_error *err) KEEP_MUST_CHECK;
-/* Read the fields from column `first` on (from 0) of the current row. */
+/* Read the fields from column `first` on (from 0) of the current row. On failure `object` is
+   zeroed. */
 keep_status kp_record_read(kp_sql_stmt *stmt, int first, const kp_record *record, void *object,
 			   kp_arena *arena, keep_error *err) KEEP_MUST_CHECK;
-/* One record as a JSON object; secrets become "***". */
+/* One record as a JSON object on one line: times as RFC 3339, blobs as base64, JSON as it is, what
+   is absent null, and a secret that is there "***". */
 keep_status kp_record_json(const kp_record *record, const void *object, kp_json_writer *writer,
 			   keep_error *err) KEEP_MUST_CHECK;
 
@@ -280,15 +347,19 @@ typedef struct kp_migrations {
 } kp_migrations;
 
 /*
- * Bring the database to the newest version. Each migration runs in one transaction with its row in
- * `migrations` (service, version, name, checksum, applied_at). One process at a time; others wait and
- * then find nothing to do. TOO_NEW: the database knows a later version, nothing was touched.
- * CORRUPT: the checksum of an applied one differs. A failure names the migration and leaves the
- * database as it was. On a read-only connection: NOT_FOUND or CONFLICT when something is pending.
+ * Bring the database to the newest version. All that is pending runs in one transaction, each with
+ * its row in `migrations` (service, version, name, checksum, applied_at): after a failure, which
+ * names the migration, the database is as it was. One process at a time; others wait and then find
+ * nothing to do. When nothing is pending, nothing is locked and nothing is written.
+ * TOO_NEW: the database knows a later version. CORRUPT: an applied one has another checksum or is
+ * missing. INVALID: a migration would begin or end a transaction itself, or the list has a gap.
+ * MISUSE: the connection is in a transaction, or lacks KP_SQL_TRANSACTIONAL_DDL. UNCERTAIN: as of
+ * commit; call again. On a read-only connection: NOT_FOUND when the database has no version yet,
+ * CONFLICT when something is pending.
  */
 keep_status kp_migrate(kp_sql_conn *conn, const kp_migrations *migrations,
 		       keep_error *err) KEEP_MUST_CHECK;
-/* The version a database has; 0 when it has none. */
+/* The version a database has; 0 when it has none. Changes nothing. */
 keep_status kp_migrate_version(kp_sql_conn *conn, const char *service, int *version,
 			       keep_error *err) KEEP_MUST_CHECK;
 
@@ -371,8 +442,11 @@ keep_status kp_group_submit(kp_group *group, kp_apply *apply, void *apply_ctx,
  * that sleep. The kernel releases it when a process dies.
  */
 typedef struct kp_guard {
-	int fd; /* -1: none */
+	int fd;			      /* -1: none */
+	struct kp_guard_words *words; /* where waiters sleep; a mapping of the file */
 } kp_guard;
+
+#define KP_GUARD_INIT {.fd = -1}
 
 keep_status kp_guard_open(kp_guard *guard, const char *file, keep_error *err) KEEP_MUST_CHECK;
 void kp_guard_close(kp_guard *guard);
@@ -396,8 +470,10 @@ void kp_notify_post(kp_notify *notify, keep_bytes topic);
 uint64_t kp_notify_position(kp_notify *notify);
 /*
  * Wait until a topic for which `wants` says true was posted after *position, at most timeout_ms
- * (0: only look; below 0: for ever), or until *cancelled. *position moves on. When the ring ran over the answer is
- * true. `wants` may be NULL: any topic.
+ * (0: only look; below 0: for ever), or until *cancelled. `wants` may be NULL: any topic.
+ * *position moves to the ring's end: who is told true looks at the database, and finds everything
+ * that was committed before the posts until there. When the ring ran over, or a post cannot be read,
+ * the answer is true.
  */
 bool kp_notify_wait(kp_notify *notify, uint64_t *position, int64_t timeout_ms,
 		    bool (*wants)(void *ctx, keep_bytes topic), void *ctx,

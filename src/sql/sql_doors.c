@@ -27,12 +27,16 @@ keep_status kp_sql_open(const kp_sql_driver *driver, const kp_sql_options *optio
 			kp_sql_conn **out, keep_error *err)
 {
 	keep_error local;
+	keep_status status = KEEP_OK;
 
 	*out = NULL;
 	assert(driver->abi == KP_SQL_DRIVER_ABI);
 	if (kp_fault(KP_FAULT_DRIVER) || kp_fault(KP_FAULT_CONNECT))
 		return injected(err);
-	return driver->open(options, out, err ? err : &local);
+	status = driver->open(options, out, err ? err : &local);
+	if (status == KEEP_OK)
+		(*out)->read_only = options->read_only;
+	return status;
 }
 
 void kp_sql_close(kp_sql_conn **conn)

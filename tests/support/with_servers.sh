@@ -55,9 +55,12 @@ KEEP_TEST_REDIS=$KEEP_TEST_SERVERS/redis/redis.sock
 KEEP_TEST_PG_DATA=$KEEP_TEST_SERVERS/postgres/data
 export KEEP_TEST_SERVER KEEP_TEST_SERVERS KEEP_TEST_POSTGRES KEEP_TEST_REDIS KEEP_TEST_PG_DATA
 
-# In the background, because a shell hears of a signal only while it waits.
-"$@" <&0 &
+# In the background, because a shell hears of a signal only while it waits; with our own input,
+# which a shell takes away from what it starts in the background.
+exec 3<&0
+"$@" <&3 3<&- &
 command_pid=$!
+exec 3<&-
 status=0
 wait "$command_pid" || status=$?
 command_pid=

@@ -1,0 +1,95 @@
+# Short names for Meson's commands. `make run` and `make test` work on a fresh Debian 12.
+#
+#   run      build, make a home in a temporary folder, and show what the library does
+#   build    build/keep and build/libkeep.so
+#   test     everything that must hold, with PostgreSQL and Redis started by the tests themselves
+#   bench    the promised speeds beside the raw library and the obvious alternative, as ratios
+#   torture  every fault loop to its end     crash  500 kills a backend     fuzz  ten minutes a target
+#   asan tsan valgrind coverage format install clean
+
+BUILD ?= build
+SERVERS = tests/support/with_servers.sh
+MESON_TEST = meson test --print-errorlogs --no-rebuild
+SETUP = meson setup $(1) $(2) >$(1).log 2>&1 || { cat $(1).log; exit 1; }
+
+.PHONY: build run test bench torture crash fuzz asan tsan valgrind coverage format install clean
+
+build:
+	@./setup.sh build
+	@test -d $(BUILD) || $(call SETUP,$(BUILD),-Dtests=false)
+	@ninja -C $(BUILD) --quiet
+
+run: build
+	@examples/run.sh $(BUILD)/keep
+
+test:
+	@./setup.sh test
+	@test -d $(BUILD) || $(call SETUP,$(BUILD),)
+	@meson configure $(BUILD) -Dtests=true
+	@ninja -C $(BUILD) --quiet
+	@$(SERVERS) $(MESON_TEST) -C $(BUILD)
+
+bench:
+	@./setup.sh test
+	@test -d build-bench || $(call SETUP,build-bench,--buildtype=release -Dbench=true -Dtests=false)
+	@ninja -C build-bench --quiet
+	@KEEP_TEST_FSYNC=1 $(SERVERS) bench/run.sh build-bench
+
+torture:
+	@./setup.sh test
+	@test -d $(BUILD) || $(call SETUP,$(BUILD),)
+	@meson configure $(BUILD) -Dtests=true
+	@ninja -C $(BUILD) --quiet
+	@KEEP_TORTURE=all $(SERVERS) $(MESON_TEST) -C $(BUILD) --suite torture -t 0
+
+crash:
+	@./setup.sh test
+	@test -d $(BUILD) || $(call SETUP,$(BUILD),)
+	@meson configure $(BUILD) -Dtests=true
+	@ninja -C $(BUILD) --quiet
+	@KEEP_CRASH_ROUNDS=500 $(SERVERS) $(MESON_TEST) -C $(BUILD) --suite crash -t 0
+
+fuzz:
+	@./setup.sh all
+	@test -d build-fuzz || { CC=clang; export CC; $(call SETUP,build-fuzz,-Dfuzz=true -Dtests=false); }
+	@ninja -C build-fuzz --quiet
+	@fuzz/run.sh build-fuzz $${KEEP_FUZZ_SECONDS:-600}
+
+asan:
+	@./setup.sh all
+	@test -d build-asan || $(call SETUP,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
+	@ninja -C build-asan --quiet
+	@$(SERVERS) $(MESON_TEST) -C build-asan -t 5 --no-suite interposed
+
+tsan:
+	@./setup.sh all
+	@test -d build-tsan || $(call SETUP,build-tsan,-Db_sanitize=thread -Db_lundef=false)
+	@ninja -C build-tsan --quiet
+	@$(SERVERS) $(MESON_TEST) -C build-tsan -t 10 --suite threads
+
+valgrind:
+	@./setup.sh all
+	@test -d $(BUILD) || $(call SETUP,$(BUILD),)
+	@meson configure $(BUILD) -Dtests=true
+	@ninja -C $(BUILD) --quiet
+	@$(SERVERS) $(MESON_TEST) -C $(BUILD) -t 20 --suite unit --no-suite interposed \
+		--wrap='valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
+
+coverage:
+	@./setup.sh all
+	@test -d build-coverage || $(call SETUP,build-coverage,-Db_coverage=true)
+	@ninja -C build-coverage --quiet
+	@$(SERVERS) $(MESON_TEST) -C build-coverage -t 5
+	@gcovr -r . --object-directory build-coverage -f src/ --merge-mode-functions=separate
+
+format:
+	@./setup.sh all
+	@git ls-files '*.[ch]' | xargs clang-format -i
+
+install: build
+	meson install -C $(BUILD)
+
+clean:
+	rm -rf build build-*
+
+comma := ,

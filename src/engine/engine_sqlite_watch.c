@@ -1,0 +1,225 @@
+/*
+ * engine_sqlite_watch.c - waiting for changes of a SQLite store, and the names of its files.
+ *
+ * A change posts its paths to "<file>-notify" after its commit (sql/notify.c); a watch sleeps there.
+ * A process that is killed between its commit and its post wakes nobody, and a program that knows
+ * only SQLite never posts, so each POLL_MS a watch also compares `PRAGMA data_version` of a
+ * connection of its own. That tells of any foreign commit, not of its paths, and so may answer
+ * true when nothing below the path changed: late and too often beats never.
+ *
+ * Tests: tests/contract/engine_suite.c (watch cases), tests/unit/test_notify.c.
+ */
+#include "engine/engine_sqlite.h"
+#include "engine_sqlite_statements.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	POLL_MS = 1000,
+	BLIND_POLL_MS = 25, /* where no notification file could be made */
+	TOLD_MAX = 64, /* a larger batch is told as one change of the root */
+};
+
+struct sqlite_watch {
+	kp_watch base;
+	char *path;
+	uint64_t position;
+	int64_t version; /* of the data, as this connection last saw it */
+	kp_sql_conn *conn;
+	kp_sql_stmt *data_version;
+	volatile int cancelled;
+};
+
+void kp_engine_sqlite_tell(struct sqlite_store *store, const kp_change *changes, size_t count)
+{
+	if (!store->notify)
+		return;
+	if (count > TOLD_MAX) {
+		kp_notify_post(store->notify, KEEP_BYTES(""));
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		kp_notify_post(store->notify, changes[i].path.text);
+}
+
+keep_status kp_engine_sqlite_name(struct sqlite_store *store, const char *file, keep_error *err)
+{
+	keep_error why;
+
+	store->file = kp_alloc(strlen(file) + 1);
+	if (!store->file)
+		return kp_fail_memory(err, "a file name");
+	memcpy(store->file, file, strlen(file) + 1);
+	if (kp_notify_open(file, &store->notify, &why) != KEEP_OK)
+		kp_log(KEEP_LOG_WARNING, "%s: watches wake up late: %s", file, why.message);
+	return KEEP_OK;
+}
+
+/* ---------------------------------------------------------------- identity */
+
+/* The real path of `file`, which need not be there yet; its folder must be. */
+static char *real_name(const char *file, char room[PATH_MAX])
+{
+	const char *slash = strrchr(file, '/');
+	const char *name = slash ? slash + 1 : file;
+	char folder[PATH_MAX];
+	size_t len = slash ? (size_t)(slash - file) : 0;
+
+	if (realpath(file, room))
+		return room;
+	if (len >= sizeof folder)
+		return NULL;
+	memcpy(folder, slash ? file : ".", slash ? len : 1);
+	folder[slash ? len : 1] = '\0';
+	if (slash && len == 0)
+		memcpy(folder, "/", 2);
+	if (!realpath(folder, room) || strlen(room) + strlen(name) + 2 > PATH_MAX)
+		return NULL;
+	strncat(room, "/", PATH_MAX - strlen(room) - 1);
+	strncat(room, name, PATH_MAX - strlen(room) - 1);
+	return room;
+}
+
+keep_status kp_engine_sqlite_identify(const char *url, char **identity, keep_error *err)
+{
+	const char *file = url + strlen("sqlite:");
+	char room[PATH_MAX];
+	const char *real;
+	size_t size;
+
+	*identity = NULL;
+	if (!*file)
+		return kp_fail(err, KEEP_INVALID, "'%s': a file name is missing", url);
+	real = real_name(file, room);
+	if (!real)
+		return kp_fail_errno(err, errno ? errno : ENAMETOOLONG, "%s", file);
+	size = strlen("sqlite:") + strlen(real) + 1;
+	*identity = kp_alloc(size);
+	if (!*identity)
+		return kp_fail_memory(err, "an engine's name");
+	memcpy(*identity, "sqlite:", strlen("sqlite:"));
+	memcpy(*identity + strlen("sqlite:"), real, strlen(real) + 1);
+	return KEEP_OK;
+}
+
+/* ---------------------------------------------------------------- the watch */
+
+static keep_status read_version(struct sqlite_watch *watch, int64_t *version, keep_error *err)
+{
+	bool has_row;
+	keep_status status = kp_sql_step(watch->data_version, &has_row, err);
+
+	if (status == KEEP_OK)
+		status = kp_sql_column_int(watch->data_version, 0, version, err);
+	kp_sql_reset(watch->data_version);
+	return status;
+}
+
+keep_status kp_engine_sqlite_watch_open(kp_store *base, const kp_path *path, kp_watch **out,
+					keep_error *err)
+{
+	struct sqlite_store *store = (struct sqlite_store *)base;
+	const char *sql =
+		kp_engine_sqlite_statements.statements[KP_ENGINE_SQLITE_DATA_VERSION].sql;
+	kp_sql_options options = {.location = store->file,
+				  .read_only = true,
+				  .timeout_ms = store->timeout_ms};
+	struct sqlite_watch *watch = kp_alloc_zero(sizeof *watch);
+	keep_status status = KEEP_NO_MEMORY;
+
+	*out = NULL;
+	if (!watch)
+		return kp_fail_memory(err, "a watch");
+	watch->base.store = base;
+	watch->path = kp_alloc(path->text.len + 1);
+	if (!watch->path) {
+		status = kp_fail_memory(err, "a watch");
+		goto out;
+	}
+	memcpy(watch->path, path->text.data, path->text.len);
+	watch->path[path->text.len] = '\0';
+	if (store->notify)
+		watch->position = kp_notify_position(store->notify);
+	status = kp_sql_open(&kp_sql_sqlite, &options, &watch->conn, err);
+	if (status == KEEP_OK)
+		status = kp_sql_prepare(watch->conn, sql, &watch->data_version, err);
+	if (status == KEEP_OK)
+		status = read_version(watch, &watch->version, err);
+out:
+	if (status == KEEP_OK)
+		*out = &watch->base;
+	else
+		kp_engine_sqlite_watch_close(&watch->base);
+	return status;
+}
+
+/* A change at the path, below it, or of something above that took it along. */
+static bool wants(void *ctx, keep_bytes topic)
+{
+	const struct sqlite_watch *watch = ctx;
+	keep_bytes path = keep_bytes_of(watch->path);
+
+	return kp_path_is_within(path, topic) || kp_path_is_within(topic, path);
+}
+
+/* Sleep until told, cancelled, or `nap_ms` are over. True: told. */
+static bool nap(struct sqlite_watch *watch, kp_notify *notify, int64_t nap_ms)
+{
+	if (notify)
+		return kp_notify_wait(notify, &watch->position, nap_ms, wants, watch,
+				      &watch->cancelled);
+	poll(NULL, 0, (int)nap_ms);
+	return false;
+}
+
+keep_status kp_engine_sqlite_watch_wait(kp_watch *base, int64_t timeout_ms, bool *changed,
+					keep_error *err)
+{
+	struct sqlite_watch *watch = (struct sqlite_watch *)base;
+	kp_notify *notify = ((struct sqlite_store *)base->store)->notify;
+	int64_t until_ns = kp_monotonic_ns() + timeout_ms * 1000000;
+	int64_t longest_ms = notify ? POLL_MS : BLIND_POLL_MS;
+	keep_status status = KEEP_OK;
+
+	*changed = false;
+	for (;;) {
+		int64_t left_ms = (until_ns - kp_monotonic_ns() + 999999) / 1000000;
+		int64_t nap_ms = timeout_ms < 0 || left_ms > longest_ms ? longest_ms : left_ms;
+		int64_t before = watch->version;
+
+		*changed = nap(watch, notify, nap_ms > 0 ? nap_ms : 0);
+		if (watch->cancelled && !*changed)
+			break;
+		if (*changed || nap_ms == longest_ms || !notify)
+			status = read_version(watch, &watch->version, err);
+		*changed |= watch->version != before;
+		if (status != KEEP_OK || *changed || (timeout_ms >= 0 && left_ms <= nap_ms))
+			return status;
+	}
+	watch->cancelled = 0;
+	return KEEP_OK;
+}
+
+void kp_engine_sqlite_watch_cancel(kp_watch *base)
+{
+	struct sqlite_watch *watch = (struct sqlite_watch *)base;
+	struct sqlite_store *store = (struct sqlite_store *)base->store;
+
+	watch->cancelled = 1;
+	if (store->notify)
+		kp_notify_wake(store->notify);
+}
+
+void kp_engine_sqlite_watch_close(kp_watch *base)
+{
+	struct sqlite_watch *watch = (struct sqlite_watch *)base;
+
+	kp_sql_finish(&watch->data_version);
+	kp_sql_close(&watch->conn);
+	kp_free(watch->path);
+	kp_free(watch);
+}

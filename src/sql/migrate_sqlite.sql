@@ -1,0 +1,9 @@
+-- The statements of migrate.c, for SQLite.
+
+-- name: has_table
+-- How many tables `migrations` there are: 0 or 1.
+SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations';
+
+-- name: list_applied
+-- What was applied, the latest first.
+SELECT * FROM migrations WHERE service = ?1 AND version > 0 ORDER BY version DESC;

@@ -1,0 +1,353 @@
+/*
+ * sqlite_open.c - the SQLite driver: opening, creating and closing a file.
+ *
+ * Invariants:
+ *   1. A new file is made by mknod with mode 0600, whatever the umask, and its folder is synced,
+ *      before SQLite sees it. mknod and not open: closing *any* descriptor of a file drops all
+ *      POSIX locks this process has on it, those of another connection too.
+ *   2. For the same reason nothing here opens the database file itself, only stat.
+ *   3. Every setting is read back. SQLite ignores what it does not know without a word.
+ *   4. The log mode is changed under the write guard, so that two processes that create a file at
+ *      once do not meet in it (SQLite answers BUSY there without waiting).
+ *   5. The guard is named after SQLite's canonical path, so that two ways to one file share it.
+ *   6. The path given to SQLite begins with "/" or "./": a file named "file:x?immutable=1" or
+ *      ":memory:" is a file.
+ *
+ * A read-only connection makes no database, no guard. A WAL database can only be read with its -wal
+ * and -shm files, and SQLite makes those if they are missing and the folder allows it; in a folder
+ * that does not, opening fails. SQLite's `immutable` would read on, and be wrong as soon as
+ * somebody writes.
+ *
+ * Held by tests/contract/test_sql_driver.c and tests/torture/test_sqlite_faults.c.
+ */
+#include "sql/sqlite_driver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TIMEOUT_MS_DEFAULT 5000
+#define PAGE_BYTES_DEFAULT 4096
+
+/* ---------------------------------------------------------------- the file */
+
+static keep_status sync_folder_of(const char *path, keep_error *err)
+{
+	char folder[PATH_MAX];
+	const char *slash = strrchr(path, '/'); /* there is one: invariant 6 */
+	size_t len = slash == path ? 1 : (size_t)(slash - path);
+	keep_status status;
+	int fd = -1;
+
+	memcpy(folder, path, len);
+	folder[len] = '\0';
+	status = kp_file_open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0, &fd, err);
+	if (status == KEEP_OK)
+		status = kp_file_sync(fd, err);
+	kp_file_close(&fd);
+	return status;
+}
+
+/* Make an empty file. That it appeared meanwhile is no failure: someone else created it. */
+static keep_status create_file(const char *path, keep_error *err)
+{
+	int rc = kp_fault(KP_FAULT_FILE) ? EIO : 0;
+
+	if (rc == 0 && mknod(path, S_IFREG | 0600, 0) != 0)
+		rc = errno;
+	if (rc == EEXIST)
+		return KEEP_OK;
+	if (rc == 0 && chmod(path, 0600) != 0)
+		rc = errno;
+	if (rc == ENOENT || rc == ENOTDIR)
+		return kp_fail(err, KEEP_NOT_FOUND, "the folder of '%s' does not exist", path);
+	if (rc != 0)
+		return kp_fail_errno(err, rc, "create '%s'", path);
+	return sync_folder_of(path, err);
+}
+
+/* The file is there afterwards, perhaps empty when it may be created. */
+static keep_status find_file(const kp_sql_options *options, const char *path, keep_error *err)
+{
+	bool create = options->create && !options->read_only;
+	struct stat st;
+
+	if (stat(path, &st) != 0) {
+		if (errno != ENOENT)
+			return kp_fail_errno(err, errno, "open '%s'", path);
+		if (!create)
+			return kp_fail(err, KEEP_NOT_FOUND, "there is no file '%s'", path);
+		return create_file(path, err);
+	}
+	if (!S_ISREG(st.st_mode))
+		return kp_fail(err, KEEP_INVALID, "'%s' is not a file", path);
+	if (st.st_size == 0 && !create)
+		return kp_fail(err, KEEP_NOT_FOUND, "the file '%s' is empty, not a database", path);
+	return KEEP_OK;
+}
+
+static keep_status path_of(const char *location, char path[PATH_MAX], keep_error *err)
+{
+	const char *prefix;
+
+	if (!location || location[0] == '\0')
+		return kp_fail(err, KEEP_INVALID, "a SQLite database needs the path of its file");
+	prefix = location[0] == '/' ? "" : "./";
+	if (snprintf(path, PATH_MAX, "%s%s", prefix, location) >= PATH_MAX)
+		return kp_fail(err, KEEP_INVALID, "the path '%.100s...' is too long", location);
+	return KEEP_OK;
+}
+
+/* ---------------------------------------------------------------- settings */
+
+/* The first column of the only row, as text. */
+static keep_status query_text(struct kp_sqlite *conn, const char *sql, char *out, size_t size,
+			      keep_error *err)
+{
+	sqlite3_stmt *handle = NULL;
+	keep_status status = KEEP_OK;
+	const char *text = NULL;
+	int rc;
+
+	out[0] = '\0';
+	if (sqlite3_prepare_v2(conn->db, sql, -1, &handle, NULL) != SQLITE_OK)
+		return kp_sqlite_fail(conn, err);
+	while ((rc = sqlite3_step(handle)) == SQLITE_ROW) {
+		text = (const char *)sqlite3_column_text(handle, 0);
+		(void)snprintf(out, size, "%s", text ? text : "");
+	}
+	if (rc != SQLITE_DONE)
+		status = kp_sqlite_fail(conn, err);
+	(void)sqlite3_finalize(handle);
+	return status;
+}
+
+/* PRAGMA name = value, and then it must say `expected` (NULL: anything). */
+static keep_status set_pragma(struct kp_sqlite *conn, const char *name, const char *value,
+			      const char *expected, keep_error *err)
+{
+	char sql[80], answer[40];
+	keep_status status;
+
+	(void)snprintf(sql, sizeof sql, "PRAGMA %s = %s", name, value);
+	status = query_text(conn, sql, answer, sizeof answer, err);
+	if (status != KEEP_OK)
+		return status;
+	(void)snprintf(sql, sizeof sql, "PRAGMA %s", name);
+	status = query_text(conn, sql, answer, sizeof answer, err);
+	if (status != KEEP_OK || !expected || strcmp(answer, expected) == 0)
+		return status;
+	return kp_fail(err, KEEP_UNAVAILABLE, "%s: PRAGMA %s is '%s' where '%s' was asked",
+		       conn->path, name, answer, expected);
+}
+
+static keep_status set_number(struct kp_sqlite *conn, const char *name, int64_t value,
+			      keep_error *err)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof text, "%" PRId64, value);
+	return set_pragma(conn, name, text, text, err);
+}
+
+/* Turn a new or converted file into a WAL database; the guard is held. */
+static keep_status make_wal(struct kp_sqlite *conn, const kp_sql_options *options, keep_error *err)
+{
+	int page_bytes = options->page_bytes > 0 ? options->page_bytes : PAGE_BYTES_DEFAULT;
+	char pages[24];
+	keep_status status = query_text(conn, "PRAGMA page_count", pages, sizeof pages, err);
+
+	if (status == KEEP_OK && strcmp(pages, "0") == 0)
+		status = set_number(conn, "page_size", page_bytes, err);
+	if (status == KEEP_OK)
+		status = set_pragma(conn, "journal_mode", "wal", "wal", err);
+	return status;
+}
+
+static keep_status set_journal(struct kp_sqlite *conn, const kp_sql_options *options,
+			       keep_error *err)
+{
+	char mode[16];
+	keep_status status = query_text(conn, "PRAGMA journal_mode", mode, sizeof mode, err);
+
+	if (status != KEEP_OK || strcmp(mode, "wal") == 0)
+		return status;
+	if (conn->read_only)
+		return kp_fail(err, KEEP_UNAVAILABLE,
+			       "%s: PRAGMA journal_mode is '%s' where 'wal' was asked", conn->path,
+			       mode);
+	status = kp_sqlite_enter(conn, err);
+	if (status != KEEP_OK)
+		return status;
+	status = make_wal(conn, options, err);
+	kp_sqlite_leave(conn);
+	return status;
+}
+
+static keep_status set_defensive(struct kp_sqlite *conn, keep_error *err)
+{
+	int on = 0;
+
+	if (sqlite3_db_config(conn->db, SQLITE_DBCONFIG_DEFENSIVE, 1, &on) == SQLITE_OK && on == 1)
+		return KEEP_OK;
+	return kp_fail(err, KEEP_UNAVAILABLE, "%s: SQLite's defensive mode cannot be set",
+		       conn->path);
+}
+
+static keep_status set_all(struct kp_sqlite *conn, const kp_sql_options *options, keep_error *err)
+{
+	const char *synchronous = options->relaxed ? "1" : "2"; /* NORMAL, FULL */
+	char mmap_bytes[24];
+	keep_status status = set_number(conn, "busy_timeout", conn->timeout_ms, err);
+
+	(void)snprintf(mmap_bytes, sizeof mmap_bytes, "%" PRId64,
+		       options->mmap_bytes > 0 ? options->mmap_bytes : 0);
+	if (status == KEEP_OK)
+		status = set_defensive(conn, err);
+	if (status == KEEP_OK)
+		status = set_number(conn, "trusted_schema", 0, err);
+	if (status == KEEP_OK)
+		status = set_journal(conn, options, err);
+	if (status == KEEP_OK)
+		status = set_pragma(conn, "synchronous", synchronous, synchronous, err);
+	if (status == KEEP_OK)
+		status = set_number(conn, "foreign_keys", 1, err);
+	if (status == KEEP_OK && options->cache_bytes > 0) /* negative: KiB instead of pages */
+		status = set_number(conn, "cache_size", -((options->cache_bytes + 1023) / 1024), err);
+	if (status == KEEP_OK) /* the build may cap it */
+		status = set_pragma(conn, "mmap_size", mmap_bytes, NULL, err);
+	if (status == KEEP_OK)
+		status = set_number(conn, "wal_autocheckpoint", 0, err);
+	if (status == KEEP_OK)
+		status = set_number(conn, "temp_store", 2, err); /* memory */
+	return status;
+}
+
+static keep_status prepare_fixed(struct kp_sqlite *conn, keep_error *err)
+{
+	static const char *const texts[KP_SQLITE_FIXED] = {
+		[KP_SQLITE_BEGIN_READ] = "BEGIN",
+		[KP_SQLITE_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+		[KP_SQLITE_COMMIT] = "COMMIT",
+		[KP_SQLITE_ROLLBACK] = "ROLLBACK",
+	};
+
+	for (size_t i = 0; i < KP_SQLITE_FIXED; i++) {
+		if (sqlite3_prepare_v3(conn->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+				       &conn->fixed[i], NULL) != SQLITE_OK)
+			return kp_sqlite_fail(conn, err);
+	}
+	return KEEP_OK;
+}
+
+/* ---------------------------------------------------------------- open and close */
+
+/* What SQLite says when a database cannot be opened is poor; say what is known. */
+static keep_status explain(struct kp_sqlite *conn, const char *path, keep_error *err)
+{
+	int rc = sqlite3_extended_errcode(conn->db);
+	int errnum = sqlite3_system_errno(conn->db);
+
+	if ((rc & 0xff) != SQLITE_CANTOPEN || errnum == 0)
+		return kp_sqlite_fail(conn, err);
+	return kp_fail(err, kp_sqlite_status(rc, errnum), "%s: cannot be opened: %s%s", path,
+		       strerror(errnum),
+		       conn->read_only ? " (a WAL database is read with its -wal and -shm files, "
+					 "which must be there or be made)"
+				       : "");
+}
+
+static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *options,
+			       const char *path, keep_error *err)
+{
+	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+
+	flags |= conn->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+	if (options->create && !conn->read_only)
+		flags |= SQLITE_OPEN_CREATE;
+	if (sqlite3_open_v2(path, &conn->db, flags, NULL) != SQLITE_OK) {
+		if (!conn->db)
+			return kp_fail_memory(err, "a SQLite connection");
+		conn->path = path;
+		return explain(conn, path, err);
+	}
+	conn->path = sqlite3_db_filename(conn->db, "main");
+	if (!conn->read_only && sqlite3_db_readonly(conn->db, "main") != 0)
+		return kp_fail(err, KEEP_DENIED, "%s: the file may only be read", conn->path);
+	return KEEP_OK;
+}
+
+static keep_status open_all(struct kp_sqlite *conn, const kp_sql_options *options, keep_error *err)
+{
+	struct stat st;
+	keep_status status = KEEP_OK;
+
+	if (stat(conn->path, &st) != 0)
+		return kp_fail_errno(err, errno, "open '%s'", conn->path);
+	conn->device = st.st_dev;
+	conn->inode = st.st_ino;
+	if (!conn->read_only)
+		status = kp_guard_open(&conn->guard, conn->path, err);
+	if (status == KEEP_OK)
+		status = set_all(conn, options, err);
+	if (status == KEEP_OK)
+		status = prepare_fixed(conn, err);
+	if (status == KEEP_OK)
+		(void)sqlite3_wal_hook(conn->db, kp_sqlite_committed, conn);
+	return status;
+}
+
+keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, keep_error *err)
+{
+	char path[PATH_MAX];
+	struct kp_sqlite *conn = NULL;
+	keep_status status = path_of(options->location, path, err);
+
+	*out = NULL;
+	if (status == KEEP_OK)
+		status = find_file(options, path, err);
+	if (status != KEEP_OK)
+		return status;
+	conn = kp_alloc(sizeof *conn);
+	if (!conn)
+		return kp_fail_memory(err, "a connection");
+	*conn = (struct kp_sqlite){
+		.base = {.driver = &kp_sql_sqlite,
+			 .caps = KP_SQL_ONE_WRITER | KP_SQL_TRANSACTIONAL_DDL},
+		.guard = KP_GUARD_INIT,
+		.read_only = options->read_only,
+		.timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : TIMEOUT_MS_DEFAULT,
+	};
+	if (conn->timeout_ms > INT_MAX)
+		conn->timeout_ms = INT_MAX;
+	kp_sqlite_init_checkpoints(conn);
+	status = open_handle(conn, options, path, err);
+	if (status == KEEP_OK)
+		status = open_all(conn, options, err);
+	if (status == KEEP_OK)
+		*out = &conn->base;
+	else
+		kp_sqlite_close(&conn->base);
+	return status;
+}
+
+/* The guard outlives SQLite's handle, but need not be held: sqlite_transaction.c, invariant 1. */
+void kp_sqlite_close(kp_sql_conn *base)
+{
+	struct kp_sqlite *conn = kp_sqlite_of(base);
+
+	if (conn->db && !sqlite3_get_autocommit(conn->db))
+		kp_sqlite_rollback(base);
+	for (size_t i = 0; i < KP_SQLITE_FIXED; i++)
+		(void)sqlite3_finalize(conn->fixed[i]);
+	/* v2: a statement that was not finished keeps the handle, not the caller, waiting. */
+	(void)sqlite3_close_v2(conn->db);
+	kp_guard_close(&conn->guard);
+	kp_free(conn);
+}

@@ -1,0 +1,249 @@
+/*
+ * sqlite_transaction.c - the SQLite driver: transactions and checkpoints.
+ *
+ * Invariants:
+ *   1. The guard is held from before BEGIN IMMEDIATE until after COMMIT or ROLLBACK, and around
+ *      every checkpoint. Automatic checkpoints are off. The only one without the guard is SQLite's
+ *      own, when the last connection of all processes closes: it holds an exclusive lock on the
+ *      database file meanwhile, which every other connection's shared lock excludes, so no write
+ *      can run beside it.
+ *   2. A commit that failed is over, and stays undone after a crash. SQLite reports a failed sync,
+ *      or no memory for its index, when the frames and their commit mark are in the log already;
+ *      until the next write covers them, a recovery would bring that transaction back. So it is
+ *      covered at once (see settle), and where that fails too the answer is UNCERTAIN.
+ *   3. The file is looked at after the guard is held and before each write: nobody writes into a
+ *      file that was deleted or replaced.
+ *
+ * When to checkpoint. A passive one copies what no reader needs from the log into the database and
+ * waits for nobody; it costs a few milliseconds, during which writers wait for the guard. When it
+ * copied everything and no reader is left in the log, the next commit begins the log anew. So:
+ *
+ *   from STEP frames on        when the guard is free: a busy moment is not made worse
+ *   from INSIST frames on      in the queue, like a writer: processes that write all the time would
+ *                              never leave the guard free, and a long log slows every read
+ *   from RESTART frames on     readers that overlap keep the log from beginning anew though all of it
+ *                              is copied. RESTART waits for those that read in the log now (new
+ *                              ones read the copy), at most PATIENCE_MS, because writers wait
+ *                              with it. It is not repeated before another RESTART frames.
+ *
+ * An attempt that did not come to the end is repeated STEP frames later, not at the next commit: it
+ * costs two syncs each time.
+ *
+ * Held by tests/contract/test_sql_driver.c, tests/torture/test_sqlite_faults.c and
+ * tests/torture/test_wal_race.c.
+ */
+#include "sql/sqlite_driver.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+enum { STEP = 1000, INSIST = 4000, RESTART = 16000, PATIENCE_MS = 50 };
+
+/* ---------------------------------------------------------------- the file and the guard */
+
+keep_status kp_sqlite_check(kp_sql_conn *base, keep_error *err)
+{
+	struct kp_sqlite *conn = kp_sqlite_of(base);
+	struct stat st;
+
+	if (stat(conn->path, &st) == 0 && st.st_dev == conn->device && st.st_ino == conn->inode)
+		return KEEP_OK;
+	base->broken = true;
+	return kp_fail(err, KEEP_UNAVAILABLE, "%s: the file was deleted or replaced", conn->path);
+}
+
+keep_status kp_sqlite_enter(struct kp_sqlite *conn, keep_error *err)
+{
+	keep_status status = kp_guard_acquire(&conn->guard, conn->timeout_ms, err);
+
+	if (status != KEEP_OK)
+		return kp_prefix(err, status, "%s", conn->path);
+	conn->has_guard = true;
+	status = kp_sqlite_check(&conn->base, err);
+	if (status != KEEP_OK)
+		kp_sqlite_leave(conn);
+	return status;
+}
+
+void kp_sqlite_leave(struct kp_sqlite *conn)
+{
+	if (!conn->has_guard)
+		return;
+	conn->has_guard = false;
+	kp_guard_release(&conn->guard);
+}
+
+/* ---------------------------------------------------------------- transactions */
+
+keep_status kp_sqlite_run_fixed(struct kp_sqlite *conn, enum kp_sqlite_fixed which, keep_error *err)
+{
+	int rc = sqlite3_step(conn->fixed[which]);
+	keep_status status = rc == SQLITE_DONE ? KEEP_OK : kp_sqlite_fail(conn, err);
+
+	(void)sqlite3_reset(conn->fixed[which]);
+	return status;
+}
+
+keep_status kp_sqlite_begin(kp_sql_conn *base, kp_sql_mode mode, keep_error *err)
+{
+	struct kp_sqlite *conn = kp_sqlite_of(base);
+	bool writes = mode == KP_SQL_WRITE;
+	keep_status status = KEEP_OK;
+
+	if (base->in_transaction)
+		return kp_fail(err, KEEP_MISUSE, "%s: transactions do not nest", conn->path);
+	if (writes && conn->read_only)
+		return kp_fail(err, KEEP_DENIED, "%s: opened for reading only", conn->path);
+	if (writes)
+		status = kp_sqlite_enter(conn, err);
+	if (status == KEEP_OK)
+		status = kp_sqlite_run_fixed(
+			conn, writes ? KP_SQLITE_BEGIN_WRITE : KP_SQLITE_BEGIN_READ, err);
+	base->in_transaction = status == KEEP_OK;
+	if (status != KEEP_OK)
+		kp_sqlite_rollback(base);
+	return status;
+}
+
+void kp_sqlite_rollback(kp_sql_conn *base)
+{
+	struct kp_sqlite *conn = kp_sqlite_of(base);
+	keep_error err = KEEP_ERROR_INIT;
+
+	if (!sqlite3_get_autocommit(conn->db) &&
+	    kp_sqlite_run_fixed(conn, KP_SQLITE_ROLLBACK, &err) != KEEP_OK)
+		kp_log(KEEP_LOG_WARNING, "rollback: %s", err.message);
+	if (!sqlite3_get_autocommit(conn->db))
+		base->broken = true;
+	base->in_transaction = false;
+	conn->lost = KEEP_OK;
+	kp_sqlite_leave(conn);
+}
+
+/* Can a commit that failed with `rc` have left all its frames in the log? The commit mark is in
+   the last frame, so not when a write failed; but a sync and the index come after it. */
+static bool may_have_left_frames(int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_NOMEM: return true;
+	case SQLITE_IOERR: return rc != SQLITE_IOERR_WRITE && rc != SQLITE_IOERR_READ;
+	default: return false;
+	}
+}
+
+/* Commit a change that changes nothing: its frame lies where the failed commit's first frame is, and
+   the frames after it no longer match their running checksum. */
+static bool cover_frames(struct kp_sqlite *conn)
+{
+	char sql[80];
+	sqlite3_stmt *handle = NULL;
+	bool done = false;
+	int version = 0;
+
+	if (sqlite3_prepare_v2(conn->db, "PRAGMA user_version", -1, &handle, NULL) == SQLITE_OK &&
+	    sqlite3_step(handle) == SQLITE_ROW) {
+		version = sqlite3_column_int(handle, 0);
+		done = true;
+	}
+	(void)sqlite3_finalize(handle);
+	(void)snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version);
+	return done && sqlite3_exec(conn->db, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+keep_status kp_sqlite_settle(struct kp_sqlite *conn, int rc, keep_status status, keep_error *err)
+{
+	if (!conn->has_guard || !may_have_left_frames(rc) || cover_frames(conn))
+		return status;
+	return kp_prefix(err, kp_fail(err, KEEP_UNCERTAIN, "%s: %s, and it could not be undone",
+				      conn->path, sqlite3_errstr(rc)),
+			 "commit");
+}
+
+keep_status kp_sqlite_commit(kp_sql_conn *base, keep_error *err)
+{
+	struct kp_sqlite *conn = kp_sqlite_of(base);
+	keep_status status = conn->lost;
+	int rc;
+
+	if (status != KEEP_OK) {
+		status = kp_fail(err, status, "%s: rolled back after an earlier failure (%s)",
+				 conn->path, keep_status_text(status));
+		kp_sqlite_rollback(base);
+		return status;
+	}
+	status = kp_sqlite_run_fixed(conn, KP_SQLITE_COMMIT, err);
+	base->in_transaction = false;
+	if (status != KEEP_OK) {
+		rc = sqlite3_extended_errcode(conn->db);
+		if (!sqlite3_get_autocommit(conn->db) &&
+		    kp_sqlite_run_fixed(conn, KP_SQLITE_ROLLBACK, NULL) != KEEP_OK)
+			base->broken = true;
+		status = kp_sqlite_settle(conn, rc, status, err);
+	}
+	kp_sqlite_leave(conn);
+	return status;
+}
+
+/* ---------------------------------------------------------------- checkpoints */
+
+int kp_sqlite_committed(void *ctx, sqlite3 *db, const char *name, int frames)
+{
+	struct kp_sqlite *conn = ctx;
+
+	(void)db, (void)name;
+	if (frames < conn->log_frames) { /* the log began anew */
+		conn->checkpoint_at = STEP;
+		conn->restart_at = RESTART;
+	}
+	conn->log_frames = frames;
+	return SQLITE_OK;
+}
+
+void kp_sqlite_init_checkpoints(struct kp_sqlite *conn)
+{
+	conn->log_frames = 0;
+	conn->checkpoint_at = STEP;
+	conn->restart_at = RESTART;
+}
+
+static void checkpoint(struct kp_sqlite *conn, bool restart)
+{
+	int frames = 0, copied = 0, rc;
+
+	if (restart)
+		(void)sqlite3_busy_timeout(conn->db, PATIENCE_MS);
+	rc = sqlite3_wal_checkpoint_v2(conn->db, "main",
+				       restart ? SQLITE_CHECKPOINT_RESTART
+					       : SQLITE_CHECKPOINT_PASSIVE,
+				       &frames, &copied);
+	(void)sqlite3_busy_timeout(conn->db, (int)conn->timeout_ms);
+	if (restart && rc == SQLITE_BUSY)
+		kp_log(KEEP_LOG_WARNING, "%s: a reader holds on to a log of %d frames", conn->path,
+		       conn->log_frames);
+	else if (rc != SQLITE_OK)
+		kp_log(KEEP_LOG_WARNING, "%s: checkpoint: %s", conn->path, sqlite3_errmsg(conn->db));
+	conn->checkpoint_at = conn->log_frames + STEP;
+	if (restart)
+		conn->restart_at = conn->log_frames + RESTART;
+}
+
+void kp_sqlite_maintain(kp_sql_conn *base)
+{
+	struct kp_sqlite *conn = kp_sqlite_of(base);
+	keep_error err = KEEP_ERROR_INIT;
+
+	if (base->in_transaction || base->broken || conn->read_only || conn->has_guard ||
+	    conn->log_frames < conn->checkpoint_at)
+		return;
+	if (kp_guard_try(&conn->guard)) {
+		conn->has_guard = true;
+	} else if (conn->log_frames < INSIST) {
+		return;
+	} else if (kp_sqlite_enter(conn, &err) != KEEP_OK) {
+		kp_log(KEEP_LOG_WARNING, "checkpoint: %s", err.message);
+		conn->checkpoint_at = conn->log_frames + STEP;
+		return;
+	}
+	checkpoint(conn, conn->log_frames >= conn->restart_at);
+	kp_sqlite_leave(conn);
+}
