@@ -82,7 +82,7 @@ keep_bytes kp_buffer_bytes(const keep_buffer *buffer); /* {"", 0} for an empty o
 /* -------------------------------------------------- text (utf8.c, number.c, base64.c) */
 
 /* Valid UTF-8 by RFC 3629 (no overlong forms, no surrogates, nothing above U+10FFFF). On false
- *position is the first bad byte (may be NULL). */
+   `position` (may be NULL) is the first bad byte. */
 bool kp_utf8_is_valid(keep_bytes text, size_t *position);
 /* The bytes of the character that `text` begins with, 1 to 4; 0 when it is not valid UTF-8. */
 size_t kp_utf8_width(keep_bytes text);
@@ -157,7 +157,8 @@ void kp_json_close_object(kp_json_writer *writer);
 void kp_json_open_array(kp_json_writer *writer);
 void kp_json_close_array(kp_json_writer *writer);
 void kp_json_name(kp_json_writer *writer, const char *name);
-void kp_json_put_text(kp_json_writer *writer, keep_bytes text); /* absent: null */
+void kp_json_name_bytes(kp_json_writer *writer, keep_bytes name); /* any text, also with \0 */
+void kp_json_put_text(kp_json_writer *writer, keep_bytes text);   /* absent: null */
 void kp_json_put_integer(kp_json_writer *writer, int64_t value);
 void kp_json_put_real(kp_json_writer *writer, double value); /* shortest that reads back equal */
 void kp_json_put_bool(kp_json_writer *writer, bool value);

@@ -113,8 +113,13 @@ void kp_json_close_array(kp_json_writer *writer)
 
 void kp_json_name(kp_json_writer *writer, const char *name)
 {
+	kp_json_name_bytes(writer, keep_bytes_of(name));
+}
+
+void kp_json_name_bytes(kp_json_writer *writer, keep_bytes name)
+{
 	separate(writer);
-	put_quoted(writer, keep_bytes_of(name));
+	put_quoted(writer, name);
 	put(writer, KEEP_BYTES(":"));
 	writer->comma = false;
 }

@@ -7,7 +7,7 @@
  * after them is not zero (768 are enough: Clinger 1990, Gay 1990), so the text may be as long as
  * it likes and the buffer is still bounded. kp_real_format goes the other way.
  *
- * Tests: tests/unit/test_json.c.
+ * Tests: tests/unit/test_number.c; integers in test_utf8.c.
  */
 #include "core/core.h"
 

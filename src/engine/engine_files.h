@@ -161,7 +161,6 @@ typedef struct kp_files {
 	int base, keep, tmp, trash; /* descriptors, -1 when there is none */
 	int control_fd;
 	kp_files_control *_Atomic control; /* NULL: read-only, and there is none */
-	bool locked_alone;		   /* the slot could be locked: a writing opener */
 	unsigned slot;			   /* this opener's, in the names it makes */
 	_Atomic uint64_t counter;	   /* for those names */
 	pthread_mutex_t writer_mutex;	   /* the writers' lock among the threads of this opener */
@@ -237,8 +236,10 @@ keep_status kp_files_lock(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
 void kp_files_unlock(kp_files *files);
 
 /* Between these two the store changes; `many` when a reader could see a part. */
-void kp_files_change_begin(kp_files *files, bool many);
+void kp_files_change_begin(kp_files *files, enum kp_files_state state, bool many);
 void kp_files_change_end(kp_files *files);
+/* JOURNAL before a journal is written, IDLE after it is gone. */
+void kp_files_set_state(kp_files *files, enum kp_files_state state);
 /* Append records (a run of kp_files_record) to the ring; too many become one RESET. */
 void kp_files_publish(kp_files *files, keep_bytes records);
 
@@ -272,84 +273,84 @@ typedef struct kp_files_temp {
 	char name[KP_FILES_TEMP_NAME_MAX]; /* "" when there is none (any more) */
 } kp_files_temp;
 
+keep_status kp_files_apply(kp_store *store, const kp_change *changes, size_t count,
+			   keep_error *err) KEEP_MUST_CHECK;
+/* Several changes, or a clear; temps[i] holds the value of changes[i]. */
+keep_status kp_files_apply_many(kp_files *files, const kp_change *changes, size_t count,
+				kp_files_temp *temps, keep_error *err) KEEP_MUST_CHECK;
+
+/* True for a change that stores a value. */
+bool kp_files_is_set(const kp_change *change);
+/* The place that a change takes among the documents of `order`. FULL: none is free there. */
+keep_status kp_files_place(const kp_files_order *order, const kp_change *change, int64_t *mtime,
+			   keep_error *err) KEEP_MUST_CHECK;
+/* Give a temporary its mtime and look whether the file system kept it. */
+keep_status kp_files_stamp(kp_files *files, const char *temp, int64_t mtime,
+			   keep_error *err) KEEP_MUST_CHECK;
+/* The folder of a path's parent; what is missing of it is made and, if asked, synced. */
+keep_status kp_files_make_parent(kp_files *files, const kp_path *path, bool sync, int *parent,
+				 keep_error *err) KEEP_MUST_CHECK;
+/* The path's own folder in its parent. */
+keep_status kp_files_make_folder(kp_files *files, const kp_path *path, int parent, int *folder,
+				 bool *is_new, keep_error *err) KEEP_MUST_CHECK;
+/* Append a record to a run of them. */
+keep_status kp_files_record_add(keep_buffer *records, enum kp_files_record_kind kind,
+				keep_bytes path, int64_t mtime, keep_error *err) KEEP_MUST_CHECK;
+
 /* One document that a plan writes. */
 typedef struct kp_files_put {
 	kp_path path;
-	kp_files_temp *temp; /* NULL: superseded by a later change of the same plan */
-	keep_bytes value;    /* for an expectation later in the plan */
+	size_t change;	/* whose value it is */
+	bool is_dropped; /* a later change of the same plan took its place */
 	int64_t mtime;
 } kp_files_put;
 
-/* What a list of changes comes to: first the removals, then the puts. */
+/* What a list of changes comes to: first the removals in their order, then the puts. */
 typedef struct kp_files_plan {
-	kp_files_temp *temps; /* one for each change */
-	size_t temp_count;
 	kp_files_put *puts;
 	size_t put_count;
-	keep_bytes *removals; /* disjoint paths that exist now */
+	keep_bytes *removals; /* paths on disk, which exist */
 	size_t removal_count, removal_capacity;
-	keep_bytes *gone; /* every path unset so far, in the plan's order */
-	size_t gone_count;
-	struct kp_files_view *views; /* private copies of orders, one for each parent */
-	size_t view_count;
+	bool is_clear; /* everything that was there goes */
+	keep_buffer records; /* for the ring; folder_mtime is not known yet */
 	kp_arena arena;
 } kp_files_plan;
+
+#define KP_FILES_PLAN_INIT {.put_count = 0}
 
 /* Work the changes out against the store, whose writers' lock is held. CONFLICT: an expectation. */
 keep_status kp_files_plan_make(kp_files *files, const kp_change *changes, size_t count,
 			       kp_files_plan *plan, keep_error *err) KEEP_MUST_CHECK;
 void kp_files_plan_release(kp_files_plan *plan);
-/* The place that a change takes among the documents of `order`, or FULL. */
-keep_status kp_files_place(const kp_files_order *order, const kp_change *change, int64_t *mtime,
-			   keep_error *err) KEEP_MUST_CHECK;
-
-keep_status kp_files_apply(kp_store *store, const kp_change *changes, size_t count,
-			   keep_error *err) KEEP_MUST_CHECK;
-keep_status kp_files_apply_many(kp_files *files, const kp_change *changes, kp_files_plan *plan,
-				size_t count, keep_error *err) KEEP_MUST_CHECK;
-
-/* Give a temporary its mtime and look whether the file system kept it. */
-keep_status kp_files_stamp(kp_files *files, const kp_files_temp *temp, int64_t mtime,
-			   keep_error *err) KEEP_MUST_CHECK;
-
-/* The folder of a document, made where it is missing, and what of it is to be synced. */
-typedef struct kp_files_made {
-	int parent, folder; /* descriptors */
-	bool is_new;	    /* the folder was made, so its parent is to be synced too */
-	kp_files_record *touches; /* nothing, or what the ring should learn about ancestors */
-} kp_files_made;
-
-#define KP_FILES_MADE_INIT {.parent = -1, .folder = -1}
-
-/* Make all ancestors of `path` and sync them; *parent is the last one's descriptor. */
-keep_status kp_files_make_parent(kp_files *files, const kp_path *path, int *parent,
-				 keep_error *err) KEEP_MUST_CHECK;
-/* Make the folder itself in its parent. */
-keep_status kp_files_make_folder(kp_files *files, const kp_path *path, int parent, int *folder,
-				 bool *is_new, keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- journal and trash */
 
 typedef struct kp_files_step {
 	bool is_removal;
-	keep_bytes path;
-	const char *name; /* in .keep/tmp, or in .keep/trash for a removal */
+	keep_bytes path; /* of a document; of a removal: the folder on disk */
+	char name[KP_FILES_TEMP_NAME_MAX]; /* in .keep/tmp; of a removal: in .keep/trash */
 	int64_t mtime;
 } kp_files_step;
 
-/* Write and commit; after OK the journal is the truth. */
+/* Write and commit; after OK the journal is the truth. UNCERTAIN: it may be. */
 keep_status kp_files_journal_write(kp_files *files, const kp_files_step *steps, size_t count,
 				   keep_error *err) KEEP_MUST_CHECK;
 /* Make one step unless it has been made. */
 keep_status kp_files_step_apply(kp_files *files, const kp_files_step *step,
 				keep_error *err) KEEP_MUST_CHECK;
+/* Sync what the steps changed. */
+keep_status kp_files_steps_sync(kp_files *files, const kp_files_step *steps, size_t count,
+				keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_files_journal_remove(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
 /* Finish or undo what a killed writer left; the caller holds the writers' lock. */
 keep_status kp_files_recover(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
 
+/* The folder that holds an entry of the store, by the entry's path on disk; *name is its last part. */
+keep_status kp_files_holder_open(const kp_files *files, const char *disk, int *fd,
+				 const char **name, keep_error *err) KEEP_MUST_CHECK;
 /* A name of this opener's, unused in .keep/tmp and .keep/trash. */
 void kp_files_own_name(kp_files *files, char out[KP_FILES_TEMP_NAME_MAX]);
-/* Delete one folder of the trash, or all of it; what fails stays for the next time. */
+/* Delete one folder of the trash, or all that no journal needs; what fails stays for next time. */
 void kp_files_trash_delete(kp_files *files, const char *name);
 void kp_files_trash_sweep(kp_files *files);
 /* Delete temporaries of openers that are gone, and hand a journal's trash to the sweep; the caller

@@ -5,7 +5,8 @@
  *
  *   engine_redis.c             the backend's table; opening, adopting what the source wrote
  *   engine_redis_url.c         URLs
- *   engine_redis_connection.c  sockets, requests, replies and what they mean, the pool
+ *   engine_redis_connection.c  sockets, requests, replies and what they mean
+ *   engine_redis_pool.c        connections shared by threads, retries
  *   engine_redis_watch.c       watches
  *   redis/(name).lua           everything that touches more than one key
  *
@@ -127,6 +128,13 @@ keep_status kp_redis_exchange(struct redis_pool *pool, struct redis_link *link,
 			      const struct redis_request *request, bool *sent, redisReply **out,
 			      keep_error *err) KEEP_MUST_CHECK;
 
+/* The same; an error reply is a failure. */
+keep_status kp_redis_command(struct redis_pool *pool, struct redis_link *link,
+			     const struct redis_request *request, redisReply **out,
+			     keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- calls (engine_redis_pool.c) */
+
 enum redis_intent {
 	REDIS_READ,  /* may be repeated when the connection breaks */
 	REDIS_CHANGE /* must not: UNCERTAIN when it left and no answer came */
@@ -149,6 +157,7 @@ struct redis_store {
 	struct redis_pool pool;
 	bool read_only;
 	bool adopted;	  /* the tree (dir keys) is known to be complete */
+	bool can_sort;	  /* lists may use SORT_RO */
 	char durability[40];
 };
 

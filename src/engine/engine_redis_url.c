@@ -123,6 +123,8 @@ static keep_status check_prefix(keep_bytes prefix, keep_error *err)
 
 static keep_status parse_query(char *query, struct redis_url *url, keep_error *err)
 {
+	/* Behind an '@' that came too late, the query may be a piece of the password. */
+	bool can_show = !strchr(query, '@');
 	bool db_seen = false, prefix_seen = false;
 	keep_status status = KEEP_OK;
 	char end = '&';
@@ -142,7 +144,7 @@ static keep_status parse_query(char *query, struct redis_url *url, keep_error *e
 			status = kp_fail(err, KEEP_INVALID,
 					 "redis URL: the parameter '%s' is unknown, repeated or "
 					 "without value",
-					 name);
+					 can_show ? name : "(not shown)");
 		}
 	}
 	return status;
@@ -217,26 +219,22 @@ static keep_status parse_socket(char *socket, struct redis_url *url, keep_error 
 /* Everything behind the scheme. */
 static keep_status parse_rest(char *rest, bool is_unix, struct redis_url *url, keep_error *err)
 {
-	char *query, *login_end;
-	char *query_at = rest;
+	/* A '/' or '?' of a login is written %XX, so the first of them ends the authority. */
+	char *at = memrchr(rest, '@', strcspn(rest, "/?"));
 	keep_status status = KEEP_OK;
+	char *place;
 	char end;
 
-	query = rest;
-	/* A '/' or '?' of a login must be written %XX, so the first '/' ends the authority. */
-	login_end = memchr(rest, '@', strcspn(rest, "/?"));
-	if (login_end) {
-		*login_end = '\0';
+	if (at) {
+		*at = '\0';
 		status = parse_login(rest, url, err);
-		query_at = login_end + 1;
+		rest = at + 1;
 	}
-	query = query_at;
-	query_at = cut(&query, "?", &end);
+	place = cut(&rest, "?", &end);
 	if (status == KEEP_OK)
-		status = is_unix ? parse_socket(query_at, url, err)
-				 : parse_server(query_at, url, err);
+		status = is_unix ? parse_socket(place, url, err) : parse_server(place, url, err);
 	if (status == KEEP_OK && end)
-		status = parse_query(query, url, err);
+		status = parse_query(rest, url, err);
 	return status == KEEP_OK ? check_prefix(url->prefix, err) : status;
 }
 

@@ -30,7 +30,7 @@
 #include <string.h>
 
 #define MMAP_BYTES (INT64_C(16) << 30)
-#define CACHE_BYTES (INT64_C(8) << 20)
+#define CACHE_BYTES (INT64_C(2) << 20)
 
 /* ---------------------------------------------------------------- small steps */
 

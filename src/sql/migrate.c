@@ -29,9 +29,9 @@
  * It takes no backup itself and never goes back a version.
  * Tests: tests/contract/test_migrate.c, tests/torture/test_record_faults.c.
  */
-#include "migrate_sql.h"
+#include "sql/migrate_sql.h"
 #include "sql/sql_records.h"
-#include "sql_tables.h"
+#include "sql/sql_tables.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -33,6 +33,10 @@ static keep_status begin(kp_sql_conn *base, kp_sql_mode mode, keep_error *err)
 	if (mode == KP_SQL_WRITE && base->read_only)
 		return kp_fail(err, KEEP_DENIED, "PostgreSQL %s: opened for reading only",
 			       conn->where);
+	/* What a finished statement left behind must not be inside of it. */
+	status = kp_pg_drain(conn, NULL, err);
+	if (status != KEEP_OK)
+		return status;
 	conn->in_transaction = true; /* before sending, so that BEGIN comes first of all */
 	conn->reads_only = mode == KP_SQL_READ;
 	status = kp_pg_send_text(conn,
@@ -58,20 +62,24 @@ static void end_transaction(kp_pg_conn *conn)
 static void rollback(kp_sql_conn *base)
 {
 	kp_pg_conn *conn = kp_pg_conn_of(base);
-	keep_error ignored = KEEP_ERROR_INIT;
+	keep_error failure = KEEP_ERROR_INIT;
+	keep_status status;
 
 	if (!conn->in_transaction)
 		return;
 	/* What is pending goes first: its failure would have the server skip the ROLLBACK. */
-	if (conn->pending_items > 0)
-		(void)kp_pg_drain(conn, NULL, &ignored);
+	status = kp_pg_drain(conn, NULL, &failure);
 	conn->failure = (keep_error)KEEP_ERROR_INIT;
 	if (!base->broken && PQtransactionStatus(conn->pg) != PQTRANS_IDLE) {
-		if (kp_pg_send_text(conn, "ROLLBACK", &ignored) == KEEP_OK)
-			(void)kp_pg_drain(conn, NULL, &ignored);
+		status = kp_pg_send_text(conn, "ROLLBACK", &failure);
+		if (status == KEEP_OK)
+			status = kp_pg_drain(conn, NULL, &failure);
 	}
-	if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE)
+	if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE) {
 		base->broken = true;
+		kp_log(KEEP_LOG_WARNING, "rollback: %s (%s)", failure.message,
+		       keep_status_name(status));
+	}
 	end_transaction(conn);
 }
 
@@ -161,6 +169,8 @@ static keep_status script_result(kp_pg_conn *conn, const PGresult *result, keep_
 			status = kp_fail(err, KEEP_MISUSE,
 					 "PostgreSQL %s: a script began or ended a transaction",
 					 conn->where);
+		if (conn->in_transaction && conn->failure.status == KEEP_OK)
+			conn->failure = *err;
 	}
 	return status;
 }
@@ -212,6 +222,7 @@ static void maintain(kp_sql_conn *base)
 const kp_sql_driver kp_sql_postgres = {
 	.abi = KP_SQL_DRIVER_ABI,
 	.name = "postgres",
+	.dialect = KP_DIALECT_POSTGRES,
 	.open = kp_pg_open,
 	.close = kp_pg_close,
 	.script = kp_pg_script,

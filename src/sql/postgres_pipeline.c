@@ -45,7 +45,7 @@ void kp_pg_note_failure(kp_pg_conn *conn, const PGresult *result)
 {
 	if (conn->failure.status != KEEP_OK)
 		return;
-	(void)kp_pg_fail(conn, result, &conn->failure);
+	conn->failure.status = kp_pg_fail(conn, result, &conn->failure);
 	conn->failure_ended_conn = !result || kp_pg_is_end(conn, result);
 	if (conn->failed_at == 0)
 		conn->failed_at = conn->received + 1;
@@ -71,6 +71,8 @@ bool kp_pg_is_alive(kp_pg_conn *conn)
 	struct pollfd at = {.fd = PQsocket(conn->pg), .events = POLLIN};
 	int ready = 0;
 
+	if (PQstatus(conn->pg) != CONNECTION_OK)
+		conn->base.broken = true;
 	/* What the server sends on its way out comes before the end of the stream. */
 	while (!conn->base.broken && (ready = poll(&at, 1, 0)) != 0) {
 		if (ready < 0 && errno != EINTR)
@@ -197,8 +199,8 @@ static bool write_out(kp_pg_conn *conn)
 
 /* What is read until the syncs asked for have come. */
 struct reading {
-	int syncs;	/* still to come */
-	int nothings;	/* in a row */
+	int syncs;      /* still to come */
+	int nothings;   /* in a row */
 	PGresult *last; /* of the last item that went well */
 };
 

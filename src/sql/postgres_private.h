@@ -16,9 +16,9 @@
 
 #include <libpq-fe.h>
 
-#define KP_PG_NAME_MAX 63	     /* bytes of an identifier; the server cuts longer ones silently */
+#define KP_PG_NAME_MAX 63 /* bytes of an identifier; the server cuts longer ones silently */
 #define KP_PG_VALUE_MAX 0x3fffffff   /* bytes of a value: the server's own limit */
-#define KP_PG_STATEMENTS_MAX 64	     /* finished statements kept prepared, per connection */
+#define KP_PG_STATEMENTS_MAX 64      /* finished statements kept prepared, per connection */
 #define KP_PG_QUEUE_ITEMS_MAX 500    /* sent and not asked about: then a round trip bounds it */
 #define KP_PG_QUEUE_BYTES_MAX 262144 /* the same, in bytes of parameters */
 
@@ -29,12 +29,12 @@ struct kp_pg_conn {
 	kp_sql_conn base;
 	PGconn *pg;
 	char where[160];      /* "host/database", for messages; never the conninfo */
-	bool unnamed;	      /* no prepared statements; settings go with each transaction */
+	bool unnamed;         /* no prepared statements; settings go with each transaction */
 	char *local_settings; /* unnamed: the statement that sets them for one transaction */
 
-	bool in_transaction;	 /* between begin and its end, whatever was sent so far */
-	bool reads_only;	 /* that transaction was begun with KP_SQL_READ */
-	keep_error failure;	 /* the transaction's first; status KEEP_OK: none */
+	bool in_transaction;     /* between begin and its end, whatever was sent so far */
+	bool reads_only;         /* that transaction was begun with KP_SQL_READ */
+	keep_error failure;      /* the transaction's first; status KEEP_OK: none */
 	bool failure_ended_conn; /* it was the end of the connection, not a statement's */
 
 	/* Everything sent has a number; results come back in that order. */
@@ -45,20 +45,20 @@ struct kp_pg_conn {
 	size_t pending_bytes;
 
 	kp_pg_stmt *statements; /* all, last used first */
-	int idle_count;		/* of those, finished ones kept prepared */
+	int idle_count;         /* of those, finished ones kept prepared */
 	uint64_t next_name;
 };
 
 struct kp_pg_stmt {
 	kp_sql_stmt base;
 	kp_pg_stmt *next;
-	bool idle;	      /* finished by the caller, kept for the next prepare of the same SQL */
-	bool prepared;	      /* on the server, as far as what was sent goes well */
-	bool may_write;	      /* its text can change something */
-	uint64_t name;	      /* "kp_<name>" on the server */
+	bool idle;      /* finished by the caller, kept for the next prepare of the same SQL */
+	bool prepared;  /* on the server, as far as what was sent goes well */
+	bool may_write; /* its text can change something */
+	uint64_t name;  /* "kp_<name>" on the server */
 	uint64_t prepared_at; /* the number of the item that prepares it */
 	PGresult *result;     /* all rows of the last run; NULL before it */
-	int row;	      /* the current one */
+	int row;              /* the current one */
 	int64_t changes;
 	int count; /* parameters */
 	Oid *types;

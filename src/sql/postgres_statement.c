@@ -306,8 +306,7 @@ keep_status kp_pg_queue(kp_sql_stmt *base, keep_error *err)
 
 /* ---------------------------------------------------------------- columns */
 
-keep_status kp_pg_column(kp_sql_stmt *base, int index, kp_kind kind, kp_value *out,
-			 keep_error *err)
+keep_status kp_pg_column(kp_sql_stmt *base, int index, kp_kind kind, kp_value *out, keep_error *err)
 {
 	kp_pg_stmt *stmt = kp_pg_stmt_of(base);
 	const char *where = kp_pg_conn_of(base->conn)->where;

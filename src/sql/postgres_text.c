@@ -121,8 +121,8 @@ static bool is_one_of(const char *word, size_t len, const char *const *words)
 bool kp_pg_may_write(const char *sql)
 {
 	static const char *const queries[] = {"SELECT", "VALUES", "TABLE", "SHOW", "WITH", NULL};
-	static const char *const changes[] = {"INSERT", "UPDATE",   "DELETE", "MERGE",
-					      "INTO",	"PG_NOTIFY", NULL};
+	static const char *const changes[] = {"INSERT", "UPDATE",    "DELETE", "MERGE",
+					      "INTO",   "PG_NOTIFY", NULL};
 	bool is_first = true;
 
 	while (*sql != '\0') {
@@ -133,7 +133,8 @@ bool kp_pg_may_write(const char *sql)
 
 			if (is_first && !is_one_of(sql, len, queries))
 				return true;
-			/* FOR UPDATE is taken for a change: then UNCERTAIN is said once too often. */
+			/* FOR UPDATE is taken for a change: then UNCERTAIN is said once too often.
+			 */
 			if (is_one_of(sql, len, changes))
 				return true;
 			is_first = false;

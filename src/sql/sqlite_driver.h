@@ -6,6 +6,7 @@
  *   sqlite_driver.c       statements: script, prepare, bind, step, column
  *   sqlite_transaction.c  begin, commit, rollback, checkpoints
  *   sqlite_open.c         the file, its folder, the pragmas
+ *   sqlite_json.c         a json_valid() that constraints may use
  */
 #include "sql/sql.h"
 
@@ -50,6 +51,9 @@ keep_status kp_sqlite_run_fixed(struct kp_sqlite *conn, enum kp_sqlite_fixed whi
 /* sqlite_open.c */
 keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, keep_error *err);
 void kp_sqlite_close(kp_sql_conn *conn);
+
+/* sqlite_json.c: a json_valid() that CHECK constraints may use although the schema is not trusted */
+keep_status kp_sqlite_add_json(struct kp_sqlite *conn, keep_error *err) KEEP_MUST_CHECK;
 
 /* sqlite_transaction.c */
 keep_status kp_sqlite_begin(kp_sql_conn *conn, kp_sql_mode mode, keep_error *err);

@@ -294,6 +294,8 @@ static keep_status open_all(struct kp_sqlite *conn, const kp_sql_options *option
 	conn->inode = st.st_ino;
 	if (!conn->read_only)
 		status = kp_guard_open(&conn->guard, conn->path, err);
+	if (status == KEEP_OK) /* before the first look at the schema, which may name it */
+		status = kp_sqlite_add_json(conn, err);
 	if (status == KEEP_OK)
 		status = set_all(conn, options, err);
 	if (status == KEEP_OK)

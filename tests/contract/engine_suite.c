@@ -38,6 +38,7 @@ int suite_setup(void **state)
 	suite_case *self = calloc(1, sizeof *self);
 
 	assert_non_null(self);
+	self->live = kp_alloc_live();
 	self->kind = suite_kind;
 	engine_fresh_url(&self->kind, self->url);
 	self->engine = open_engine(self->url, (keep_engine_options){.create = true});
@@ -53,8 +54,9 @@ int suite_teardown(void **state)
 	if (self->engine)
 		OK(keep_engine_clear(self->engine, &err));
 	keep_engine_close(&self->engine);
+	CHECK(kp_alloc_live() == self->live, "the test left %ld blocks",
+	      kp_alloc_live() - self->live);
 	free(self);
-	assert_nothing_lives();
 	return 0;
 }
 

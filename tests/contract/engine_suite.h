@@ -18,6 +18,7 @@ typedef struct suite_case {
 	engine_kind kind;
 	char url[ENGINE_URL_MAX];
 	keep_engine *engine;
+	long live; /* blocks of the library before the test */
 } suite_case;
 
 typedef struct suite_group {

@@ -358,6 +358,23 @@ static void defaults_hold_for_people_who_write_their_own_sql(void **state)
 	      "the table's own check");
 }
 
+static void a_database_with_every_kind_of_column_opens_again(void **state)
+{
+	kp_sql_options options = {.timeout_ms = 20000};
+	kp_sample_plain in = make_plain("one");
+	kp_arena arena = {.head = NULL};
+
+	(void)state;
+	OK(kp_record_put(conn, &kp_sample_plain_record, &in, &err));
+	kp_sql_close(&conn);
+	options.location = backend.conninfo ? backend.conninfo : backend.location;
+	options.schema = backend.conninfo ? backend.schema : NULL;
+	OK(kp_sql_open(backend.driver, &options, &conn, &err));
+	OK(kp_record_get(conn, &kp_sample_plain_record, &in, &arena, &err));
+	assert_bytes_equal(in.json_value, KEEP_BYTES("{\"a\":\n1}"));
+	kp_arena_release(&arena);
+}
+
 /* ---------------------------------------------------------------- refusals */
 
 static void refuse_plain(const kp_sample_plain *bad, const char *column)
@@ -556,6 +573,7 @@ int main(void)
 		ON_TABLES(append_writes_the_assigned_key_into_the_object),
 		ON_TABLES(another_broken_constraint_is_a_conflict_and_not_hidden),
 		ON_TABLES(defaults_hold_for_people_who_write_their_own_sql),
+		ON_TABLES(a_database_with_every_kind_of_column_opens_again),
 		ON_TABLES(what_a_column_cannot_hold_is_invalid_and_names_it),
 		ON_TABLES(a_value_that_is_not_allowed_is_refused_both_ways),
 		ON_TABLES(a_column_that_became_null_is_corrupt_on_read),

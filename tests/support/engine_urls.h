@@ -13,9 +13,10 @@
 
 typedef struct engine_kind {
 	char name[ENGINE_URL_MAX];
-	bool persists;	 /* a closed store is there when it is opened again, and other processes see it */
+	bool persists;   /* a closed store is there when it is opened again, and other processes see
+			    it */
 	bool is_created; /* opening what does not exist needs `create` */
-	bool is_file;	 /* its namespace is a name in a file system */
+	bool is_file;    /* its namespace is a name in a file system */
 } engine_kind;
 
 /* Fails the program with one sentence when the kind's server is not there. */

@@ -1,7 +1,8 @@
 /*
  * shim_vfs.c - the pass-through under sqlite_faults.c and wal_race_vfs.c.
  *
- * The shim's file is a method table and a pointer; SQLite's own file lies behind it in the same block.
+ * The shim's file is a method table and a pointer; SQLite's own file lies behind it in the same
+ * block.
  */
 #include "shim_vfs.h"
 

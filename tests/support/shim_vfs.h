@@ -17,7 +17,7 @@ enum shim_operation {
 	SHIM_SYNC,
 	SHIM_SIZE,
 	SHIM_SHM_MAP,
-	SHIM_SHM_LOCK,	 /* detail: the lock's number */
+	SHIM_SHM_LOCK,   /* detail: the lock's number */
 	SHIM_SHM_UNLOCK, /* detail: the lock's number */
 	SHIM_UNFETCH_ALL /* SQLite drops its mapping of the database file */
 };

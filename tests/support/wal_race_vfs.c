@@ -8,27 +8,29 @@
  *      mxFrame = M. It takes no lock that keeps writers out.
  *   3. A writer W finds the log copied and unread, and begins it anew: mxFrame = nBackfill = 0, new
  *      salt. It commits K < M frames.
- *   4. C goes on. It compares the shared nBackfill (0) with its own mxFrame (M), believes that there is
- *      work, copies frames 1..K (which are W's, and right) and stores nBackfill = M.
+ *   4. C goes on. It compares the shared nBackfill (0) with its own mxFrame (M), believes that
+ * there is work, copies frames 1..K (which are W's, and right) and stores nBackfill = M.
  *   5. W commits frames K+1..M and beyond. No checkpoint will ever copy K+1..M, because nBackfill
  *      says that they are copied; and when mxFrame is exactly M, readers go past the log to the
  *      database file already. Those commits are lost when the log begins anew. The pages in
  *      the database file are merely old, so integrity_check finds nothing.
  *
- * Between 2 and 4 SQLite makes one call that a VFS sees: when the header has changed since C last read
- * it, xUnfetch drops C's mapping of the database file. There the callback runs.
+ * Between 2 and 4 SQLite makes one call that a VFS sees: when the header has changed since C last
+ * read it, xUnfetch drops C's mapping of the database file. There the callback runs.
  */
 #include "wal_race_vfs.h"
 
 #include "keep_test.h"
 #include "shim_vfs.h"
 
+#include <stdatomic.h>
+
 enum { CHECKPOINT_LOCK = 1 }; /* WAL_CKPT_LOCK in wal.c */
 
 static struct {
 	void (*callback)(void *ctx);
 	void *ctx;
-	bool in_checkpoint;
+	atomic_bool in_checkpoint; /* of the one connection that checkpoints while it is armed */
 	bool fired;
 } race;
 

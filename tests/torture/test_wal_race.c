@@ -228,12 +228,13 @@ static void a_checkpoint_that_meets_a_write_does_not_run(void **state)
 	struct rig rig;
 
 	(void)state;
-	rig_open(&rig, 5000);
+	rig_open(&rig, 20);
 	OK(kp_sql_begin(rig.writer, KP_SQL_WRITE, &err));
 	wal_race_arm(write_in_the_gap, &rig);
 	kp_sql_maintain(rig.checkpointer);
 	assert_false(wal_race_fired());
 	OK(kp_sql_commit(rig.writer, &err));
+	wal_race_arm(write_in_the_gap, &rig);
 	kp_sql_maintain(rig.checkpointer);
 	assert_true(wal_race_fired());
 	rig_close(&rig);

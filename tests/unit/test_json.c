@@ -9,9 +9,7 @@
 #include "keep_test.h"
 
 #include <float.h>
-#include <locale.h>
 #include <math.h>
-#include <time.h>
 
 #define TEXT(literal)                                                                              \
 	{                                                                                          \
@@ -297,7 +295,8 @@ static bool parses(keep_bytes text, keep_error *err)
 
 	if (!copy)
 		abort();
-	memcpy(copy, text.data, text.len);
+	if (text.len)
+		memcpy(copy, text.data, text.len);
 	status = kp_json_parse((keep_bytes){copy, text.len}, &arena, &root, err);
 	CHECK((status == KEEP_OK) == (root != NULL), "out and status disagree");
 	CHECK(status == KEEP_OK || status == KEEP_INVALID, "%s", keep_status_name(status));
@@ -508,108 +507,6 @@ static void integers_are_exact_and_every_other_number_is_a_double(void **state)
 	kp_arena_release(&arena);
 }
 
-/* The rounding is right also where only the thousandth digit decides it. */
-static void a_number_of_a_million_digits_is_rounded_as_it_should(void **state)
-{
-	/* 1 + 2^-53 lies half way between 1 and the next double; ties go to the even one. */
-	static const char half_way[] = "1.00000000000000011102230246251565404236316680908203125";
-	size_t size = 1000000;
-	char *text = malloc(size);
-	double value;
-
-	(void)state;
-	assert_non_null(text);
-	memset(text, '0', size);
-	memcpy(text, half_way, sizeof half_way - 1);
-	assert_true(kp_real_parse((keep_bytes){text, size}, &value));
-	assert_true(value == 1.0);
-	text[size - 1] = '1';
-	assert_true(kp_real_parse((keep_bytes){text, size}, &value));
-	assert_true(value == 1.0 + DBL_EPSILON);
-	/* 0.000…01e999992 is 1: the first digit stands 999992 places behind the point. */
-	memset(text, '0', size);
-	text[1] = '.';
-	memcpy(text + 999993, "1e99999", 7);
-	assert_true(kp_real_parse((keep_bytes){text, size}, &value));
-	assert_true(value == 0);
-	memset(text, '0', size);
-	text[1] = '.';
-	memcpy(text + 1 + 99999, "1e99999", 7);
-	assert_true(kp_real_parse((keep_bytes){text, 1 + 99999 + 7}, &value));
-	assert_true(value == 1);
-	/* 1000…0e-99999, with as many zeros. */
-	memset(text, '0', size);
-	text[0] = '1';
-	memcpy(text + 1 + 99999, "e-99999", 7);
-	assert_true(kp_real_parse((keep_bytes){text, 1 + 99999 + 7}, &value));
-	assert_true(value == 1);
-	memset(text, '9', size);
-	assert_false(kp_real_parse((keep_bytes){text, size}, &value));
-	free(text);
-}
-
-static void doubles_are_written_shortly_and_read_back_equal(void **state)
-{
-	static const struct {
-		double value;
-		const char *text;
-	} cases[] = {
-		{0.0, "0"},
-		{-0.0, "-0.0"},
-		{1.0, "1"},
-		{-2.5, "-2.5"},
-		{0.1, "0.1"},
-		{1e21, "1e+21"},
-		{1.0 / 3, "0.3333333333333333"},
-		{0.1 + 0.2, "0.30000000000000004"},
-		{DBL_MAX, "1.7976931348623157e+308"},
-		{5e-324, "4.94065645841247e-324"},
-	};
-	uint64_t seed = test_seed();
-	char text[KP_REAL_TEXT_SIZE];
-
-	(void)state;
-	for (size_t i = 0; i < KP_COUNT(cases); i++) {
-		assert_true(kp_real_format(cases[i].value, text));
-		assert_string_equal(text, cases[i].text);
-	}
-	for (int i = 0; i < 200000; i++) {
-		uint64_t bits = next_random(&seed);
-		double value, back;
-
-		memcpy(&value, &bits, sizeof value);
-		if (!isfinite(value)) {
-			assert_false(kp_real_format(value, text));
-			continue;
-		}
-		assert_true(kp_real_format(value, text));
-		CHECK(kp_real_parse(keep_bytes_of(text), &back) &&
-			      memcmp(&back, &value, sizeof value) == 0,
-		      "%s", text);
-		CHECK(strtod(text, NULL) == value, "%s", text);
-	}
-}
-
-static void the_locale_changes_nothing(void **state)
-{
-	static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"};
-	char text[KP_REAL_TEXT_SIZE];
-	const char *found = NULL;
-	double value;
-
-	(void)state;
-	for (size_t i = 0; i < KP_COUNT(names) && !found; i++)
-		found = setlocale(LC_ALL, names[i]);
-	if (!found)
-		skip();
-	assert_true(kp_real_parse(KEEP_BYTES("2.5"), &value));
-	assert_true(value == 2.5);
-	assert_false(kp_real_parse(KEEP_BYTES("2,5"), &value));
-	assert_true(kp_real_format(2.5e300, text));
-	assert_string_equal(text, "2.5e+300");
-	setlocale(LC_ALL, "C");
-}
-
 static void the_writer_writes_compact_json(void **state)
 {
 	kp_json_writer writer;
@@ -730,11 +627,9 @@ static void put_random_value(kp_json_writer *writer, uint64_t *seed, unsigned de
 	}
 }
 
-/* Write what was read; names with a zero byte do not occur here. */
-static void copy_value(kp_json_writer *writer, const kp_json *value, kp_arena *arena)
+/* Write what was read. */
+static void copy_value(kp_json_writer *writer, const kp_json *value)
 {
-	keep_bytes name;
-
 	switch (value->kind) {
 	case KP_JSON_NULL: kp_json_put_null(writer); break;
 	case KP_JSON_BOOL: kp_json_put_bool(writer, value->boolean); break;
@@ -744,17 +639,14 @@ static void copy_value(kp_json_writer *writer, const kp_json *value, kp_arena *a
 	case KP_JSON_ARRAY:
 		kp_json_open_array(writer);
 		for (size_t i = 0; i < value->list.count; i++)
-			copy_value(writer, &value->list.items[i], arena);
+			copy_value(writer, &value->list.items[i]);
 		kp_json_close_array(writer);
 		break;
 	case KP_JSON_OBJECT:
 		kp_json_open_object(writer);
 		for (size_t i = 0; i < value->list.count; i++) {
-			assert_int_equal(
-				kp_arena_copy(arena, value->list.items[i].name, &name, NULL),
-				KEEP_OK);
-			kp_json_name(writer, name.data);
-			copy_value(writer, &value->list.items[i], arena);
+			kp_json_name_bytes(writer, value->list.items[i].name);
+			copy_value(writer, &value->list.items[i]);
 		}
 		kp_json_close_object(writer);
 		break;
@@ -780,7 +672,7 @@ static void what_is_written_is_read_and_written_again_the_same(void **state)
 		CHECK(kp_json_parse(kp_buffer_bytes(&first), &arena, &root, &err) == KEEP_OK,
 		      "seed %llu: %s", (unsigned long long)(test_seed() + round), err.message);
 		kp_json_begin(&writer, &second);
-		copy_value(&writer, root, &arena);
+		copy_value(&writer, root);
 		OK(kp_json_finish(&writer, &err));
 		CHECK(kp_bytes_equal(kp_buffer_bytes(&first), kp_buffer_bytes(&second)),
 		      "seed %llu", (unsigned long long)(test_seed() + round));
@@ -865,9 +757,6 @@ int main(void)
 		cmocka_unit_test(values_are_slices_of_the_text_and_names_are_decoded),
 		cmocka_unit_test(escapes_mean_what_the_rfc_says),
 		cmocka_unit_test(integers_are_exact_and_every_other_number_is_a_double),
-		cmocka_unit_test(a_number_of_a_million_digits_is_rounded_as_it_should),
-		cmocka_unit_test(doubles_are_written_shortly_and_read_back_equal),
-		cmocka_unit_test(the_locale_changes_nothing),
 		cmocka_unit_test(the_writer_writes_compact_json),
 		cmocka_unit_test(the_writers_first_failure_sticks),
 		cmocka_unit_test(every_kind_has_a_name_for_messages),

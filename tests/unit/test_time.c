@@ -192,7 +192,7 @@ static void every_day_of_9999_years_is_printed_as_counted_and_read_back(void **s
 	(void)state;
 	for (int64_t at = KEEP_TIME_MIN; at < KEEP_TIME_MAX; at += DAY_MS) {
 		int64_t time_ms = at + (int64_t)(next_random(&seed) % DAY_MS), again;
-		char text[KEEP_TIME_TEXT_SIZE], date[16];
+		char text[KEEP_TIME_TEXT_SIZE], date[40];
 
 		OK(keep_time_format(time_ms, text, &err));
 		snprintf(date, sizeof date, "%04d-%02d-%02dT", year, month, day);

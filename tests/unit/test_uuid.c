@@ -95,8 +95,9 @@ static void a_full_counter_goes_on_in_the_next_millisecond(void **state)
 	assert_string_equal(id + 28, "ffffffff");
 }
 
+#define THREADS 4
 #define IDS_EACH 5000
-static char made[4][IDS_EACH][KP_UUID_TEXT_SIZE];
+static char made[THREADS * IDS_EACH][KP_UUID_TEXT_SIZE];
 
 static void *make_ids(void *ctx)
 {
@@ -116,23 +117,23 @@ static int compare_ids(const void *a, const void *b)
 
 static void ids_of_all_threads_differ_and_each_thread_sees_them_increase(void **state)
 {
-	pthread_t threads[KP_COUNT(made)];
+	pthread_t threads[THREADS];
 
 	(void)state;
-	for (size_t i = 0; i < KP_COUNT(made); i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, make_ids, made[i]), 0);
-	for (size_t i = 0; i < KP_COUNT(made); i++) {
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, make_ids, made[i * IDS_EACH]),
+				 0);
+	for (size_t i = 0; i < THREADS; i++) {
 		void *result;
 
 		pthread_join(threads[i], &result);
 		assert_non_null(result);
-		for (size_t j = 1; j < IDS_EACH; j++)
-			assert_true(strcmp(made[i][j - 1], made[i][j]) < 0);
+		for (size_t j = i * IDS_EACH + 1; j < (i + 1) * IDS_EACH; j++)
+			assert_true(strcmp(made[j - 1], made[j]) < 0);
 	}
-	qsort(made, KP_COUNT(made) * IDS_EACH, KP_UUID_TEXT_SIZE, compare_ids);
-	for (size_t i = 1; i < KP_COUNT(made) * IDS_EACH; i++)
-		assert_true(strcmp(made[0][0] + (i - 1) * KP_UUID_TEXT_SIZE,
-				   made[0][0] + i * KP_UUID_TEXT_SIZE) < 0);
+	qsort(made, KP_COUNT(made), sizeof made[0], compare_ids);
+	for (size_t i = 1; i < KP_COUNT(made); i++)
+		assert_true(strcmp(made[i - 1], made[i]) < 0);
 }
 
 static void the_clock_can_be_held_still_and_let_go(void **state)
