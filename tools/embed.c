@@ -1,5 +1,5 @@
 /*
- * embed.c - turn files into C before the library is built, so that a program needs no files beside it.
+ * embed.c - turn files into C before the library is built: the program needs no files beside it.
  *
  *     embed files NAME out.c out.h FILE…         kp_<NAME>_files[] of {name, bytes, size}
  *     embed statements NAME out.c out.h FILE…    kp_<NAME>_statements and enum KP_<NAME>_…
@@ -7,21 +7,22 @@
  *
  * A FILE of mode `files` may be written name=path, to be found under another name than its own.
  *
- * A statement file holds blocks `-- name: get`. The comment lines directly after the name describe the
- * statement and become its enumerator's comment; the SQL follows up to the next name. One dialect, one
- * FILE: the set is kp_<NAME>_statements. Several dialects, several FILEs with the same names (in any
- * order): the sets are kp_<file's stem>_statements, they share the one enum, and an index means the
- * same statement in each.
+ * A statement file holds blocks `-- name: get`. The comment lines directly after the name describe
+ * the statement and become its enumerator's comment; the SQL follows up to the next name. One
+ * dialect, one FILE: the set is kp_<NAME>_statements. Several dialects, several FILEs with the same
+ * names (in any order): the sets are kp_<file's stem>_statements, they share the one enum, and an
+ * index means the same statement in each.
  *
  * Migrations are named NNNN_description.sql, from 0001 without a gap.
  *
  * Invariants:
- *   1. Nothing is written before everything was read and found right, and an output that could not be
- *      written whole is removed: a build never goes on with half a table.
+ *   1. Nothing is written before everything was read and found right, and an output that could not
+ *      be written whole is removed: a build never goes on with half a table.
  *   2. What is wrong is said as file:line: what, and the exit status is 1 (2 for wrong use).
  *
  * Bytes are written as string pieces, which compilers read about ten times faster than numbers.
- * A program of the build: it ends with its process and frees nothing. Held by tests/unit/test_embed.py.
+ * A program of the build: it ends with its process and frees nothing. Held by
+ * tests/unit/test_embed.py.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -36,7 +37,7 @@ enum { STATEMENTS_MAX = 1024, NAME_MAX_LEN = 60, FILE_MAX = 64 * 1024 * 1024 };
 struct input {
 	const char *path;
 	const char *name; /* what it is found under */
-	char *bytes;	  /* followed by a zero byte */
+	char *bytes;      /* followed by a zero byte */
 	size_t size;
 };
 

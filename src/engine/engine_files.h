@@ -163,6 +163,7 @@ typedef struct kp_files {
 	kp_files_control *_Atomic control; /* NULL: read-only, and there is none */
 	unsigned slot;			   /* this opener's, in the names it makes */
 	_Atomic uint64_t counter;	   /* for those names */
+	_Atomic uint64_t unsets;	   /* done by this opener */
 	pthread_mutex_t writer_mutex;	   /* the writers' lock among the threads of this opener */
 	pthread_mutex_t cache_mutex;
 	kp_files_cache cache;

@@ -283,6 +283,7 @@ static keep_status find_current(kp_files *files, keep_bytes path, int folder_fd,
 	kp_files_control *control = kp_files_control_of(files);
 	kp_files_folder *folder;
 
+	*out = NULL;
 	for (unsigned tries = 0;; tries++) {
 		bool is_busy = control && atomic_load(&control->gen) % 2 != 0;
 		int failed;
@@ -312,7 +313,7 @@ static keep_status find_current(kp_files *files, keep_bytes path, int folder_fd,
 keep_status kp_files_order_use(kp_files *files, keep_bytes path, int folder_fd, bool fresh,
 			       const kp_files_order **order, keep_error *err)
 {
-	kp_files_folder *folder;
+	kp_files_folder *folder = NULL;
 	struct stat about;
 	keep_status status;
 

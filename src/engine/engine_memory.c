@@ -321,19 +321,10 @@ typedef struct done_change {
 	kp_memory_folder *removed_folder; /* clear: all that the root had, or NULL */
 } done_change;
 
-static int64_t clamped_now(void)
-{
-	int64_t now = kp_clock_ms();
-
-	if (now < 0)
-		return 0;
-	return now < KEEP_ENGINE_SCORE_MAX ? now : KEEP_ENGINE_SCORE_MAX;
-}
-
 static int64_t newest_score(const kp_memory_folder *folder)
 {
 	const kp_memory_node *newest = folder->newest[0].next;
-	int64_t now = clamped_now();
+	int64_t now = kp_engine_now_ms();
 
 	return newest && newest->score > now ? newest->score : now;
 }
@@ -389,14 +380,12 @@ static void unset_path(memory_store *self, const kp_change *change, done_change 
 static keep_status check_expected(memory_store *self, const kp_change *change, keep_error *err)
 {
 	const kp_memory_node *node = kp_memory_find(&self->tree, change->path.text);
-	keep_bytes value = {NULL, 0};
+	bool found = node && node->value;
+	keep_bytes stored = {NULL, 0};
 
-	if (node && node->value)
-		value = (keep_bytes){node->value, node->value_len};
-	if (!kp_bytes_equal(value, change->expected))
-		return kp_fail(err, KEEP_CONFLICT, "%" KP_PRI ": it is not what was expected",
-			       KP_ARG(change->path.text));
-	return KEEP_OK;
+	if (found)
+		stored = (keep_bytes){node->value, node->value_len};
+	return kp_engine_check_expected(change, found, stored, err);
 }
 
 static keep_status do_change(memory_store *self, const kp_change *change, done_change *done,

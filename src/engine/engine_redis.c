@@ -217,7 +217,7 @@ static keep_status list_scripted(struct redis_store *store, const kp_path *path,
 	redisReply *reply = NULL;
 	keep_status status;
 
-	begin_script(store, &request, REDIS_list);
+	begin_script(store, &request, REDIS_LIST);
 	kp_redis_put(&request, path->text);
 	kp_redis_put_integer(&request, offset);
 	kp_redis_put_integer(&request, limit);
@@ -274,7 +274,7 @@ static keep_status read_page(struct redis_store *store, keep_bytes base, const r
 	struct redis_request request;
 	keep_status status;
 
-	begin_script(store, &request, REDIS_scan);
+	begin_script(store, &request, REDIS_SCAN);
 	kp_redis_put(&request, base);
 	kp_redis_put(&request, cursor ? bytes_of(cursor->element[0]) : base);
 	kp_redis_put(&request, cursor ? bytes_of(cursor->element[1]) : KEEP_BYTES(""));
@@ -394,7 +394,7 @@ static keep_status redis_apply(kp_store *base, const kp_change *changes, size_t 
 		return kp_fail(err, KEEP_DENIED, "redis: the engine was opened read only");
 	status = format_notice(changes, count, &notice, err);
 	if (status == KEEP_OK) {
-		begin_script(store, &request, REDIS_apply);
+		begin_script(store, &request, REDIS_APPLY);
 		kp_redis_put_integer(&request, kp_engine_now_ms());
 		kp_redis_put(&request, kp_buffer_bytes(&notice));
 		for (size_t i = 0; i < count; i++)
@@ -472,7 +472,7 @@ static keep_status adopt_keys(struct redis_store *store, const redisReply *keys,
 	size_t found = 0;
 	keep_status status = KEEP_OK;
 
-	begin_script(store, &request, REDIS_adopt);
+	begin_script(store, &request, REDIS_ADOPT);
 	for (size_t i = 0; i < keys->elements; i++) {
 		keep_bytes path;
 		const char *kind = kind_of(store->pool.url.prefix, bytes_of(keys->element[i]),
@@ -498,7 +498,7 @@ static keep_status write_marker(struct redis_store *store, keep_error *err)
 	redisReply *reply = NULL;
 	keep_status status;
 
-	begin_script(store, &request, REDIS_adopt);
+	begin_script(store, &request, REDIS_ADOPT);
 	kp_redis_put_text(&request, "end");
 	kp_redis_put_text(&request, "");
 	status = finish(store, &request, REDIS_READ, &reply, err);
@@ -547,7 +547,7 @@ static keep_status read_format(struct redis_store *store, bool will_write, int64
 	keep_status status;
 
 	*format = 0;
-	begin_script(store, &request, REDIS_open);
+	begin_script(store, &request, REDIS_OPEN);
 	kp_redis_put_text(&request, will_write ? "w" : "");
 	status = finish(store, &request, REDIS_READ, &reply, err);
 	if (status != KEEP_OK)

@@ -43,14 +43,13 @@ keep_status kp_redis_identify(const char *url, char **identity, keep_error *err)
 
 /* ---------------------------------------------------------------- requests */
 
-/* X(name): the scripts, in the order of the build's list. */
-#define REDIS_SCRIPT_MAP(X) X(open) X(adopt) X(apply) X(list) X(scan)
-
 enum redis_script {
 	REDIS_COMMAND, /* no script: the arguments are a command */
-#define X(name) REDIS_##name,
-	REDIS_SCRIPT_MAP(X)
-#undef X
+	REDIS_OPEN,
+	REDIS_ADOPT,
+	REDIS_APPLY,
+	REDIS_LIST,
+	REDIS_SCAN,
 	REDIS_SCRIPTS
 };
 

@@ -16,7 +16,6 @@
 #include "engine/engine_redis.h"
 #include "engine_redis_files.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,25 +25,32 @@
 
 /* ---------------------------------------------------------------- the pool */
 
-/* A script's whole text: what all share, then its own. */
+static keep_status append_file(keep_buffer *script, const char *name, keep_error *err)
+{
+	for (size_t i = 0; i < KP_ENGINE_REDIS_FILE_COUNT; i++) {
+		const kp_embedded_file *file = &kp_engine_redis_files[i];
+
+		if (strcmp(file->name, name) == 0)
+			return kp_buffer_append(script, (keep_bytes){file->bytes, file->size}, err);
+	}
+	return kp_fail(err, KEEP_MISUSE, "redis: the script %s was not built in", name);
+}
+
 static keep_status read_scripts(struct redis_pool *pool, keep_error *err)
 {
-	static const char *const names[REDIS_SCRIPTS] = {
-#define X(name) [REDIS_##name] = #name,
-		REDIS_SCRIPT_MAP(X)
-#undef X
+	/* The files of redis/ that make up each script. */
+	static const char *const parts[REDIS_SCRIPTS][3] = {
+		[REDIS_OPEN] = {"common", "open"},
+		[REDIS_ADOPT] = {"common", "adopt"},
+		[REDIS_APPLY] = {"fast", "common", "apply"},
+		[REDIS_LIST] = {"common", "list"},
+		[REDIS_SCAN] = {"common", "scan"},
 	};
-	const kp_embedded_file *files = kp_engine_redis_files; /* the first is common.lua */
 	keep_status status = KEEP_OK;
 
-	for (int i = 1; i < REDIS_SCRIPTS && status == KEEP_OK; i++) {
-		assert(strcmp(files[i].name, names[i]) == 0);
-		status = kp_buffer_append(&pool->scripts[i],
-					  (keep_bytes){files[0].bytes, files[0].size}, err);
-		if (status == KEEP_OK)
-			status = kp_buffer_append(&pool->scripts[i],
-						  (keep_bytes){files[i].bytes, files[i].size}, err);
-	}
+	for (size_t i = 0; i < REDIS_SCRIPTS; i++)
+		for (size_t k = 0; k < 3 && parts[i][k] && status == KEEP_OK; k++)
+			status = append_file(&pool->scripts[i], parts[i][k], err);
 	return status;
 }
 

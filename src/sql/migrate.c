@@ -17,8 +17,9 @@
  *      takes a primary key and row locks, which every server that speaks PostgreSQL's protocol
  *      has; advisory locks do nothing on CockroachDB, LOCK TABLE it does not know, and neither can
  *      lock before the table exists. Nobody ever sees the row.
- *   3. Two processes may both find no table. CREATE TABLE then fails in the second, when the first has
- *      committed; if the table is there after all, that failure was the race and it begins again.
+ *   3. Two processes may both find no table. CREATE TABLE then fails in the second, when the first
+ *      has committed; if the table is there after all, that failure was the race and it begins
+ *      again.
  *   4. A migration neither begins nor ends a transaction: a scan of its statements' first words
  *      refuses that before anything runs, and a savepoint around each is the second line: released
  *      in another transaction than it was set in, it is not there. The scan knows comments, quotes,
@@ -46,7 +47,7 @@ static const kp_statement_set *const statement_sets[KP_DIALECT_COUNT] = {
 /* ---------------------------------------------------------------- what a migration may say */
 
 /* Words that begin or end a transaction when a statement starts with them. */
-static const char *const transaction_words[] = {"BEGIN", "START",     "COMMIT",	 "END",
+static const char *const transaction_words[] = {"BEGIN", "START",     "COMMIT",  "END",
 						"ABORT", "SAVEPOINT", "RELEASE", "ROLLBACK"};
 
 static bool is_word_byte(char byte)
@@ -184,8 +185,8 @@ static keep_status check_list(const kp_migrations *migrations, keep_error *err)
 				       migration->version);
 		if (has_transaction_word(migration->sql, word))
 			return kp_fail(err, KEEP_INVALID,
-				       "%s migration %s: %s has no place in a migration, which runs "
-				       "inside a transaction",
+				       "%s migration %s: %s has no place in a migration, which "
+				       "runs inside a transaction",
 				       migrations->service, migration->name, word);
 	}
 	return KEEP_OK;
@@ -450,8 +451,8 @@ keep_status kp_migrate(kp_sql_conn *conn, const kp_migrations *migrations, keep_
 
 	if (conn->in_transaction || !(conn->caps & KP_SQL_TRANSACTIONAL_DDL))
 		return kp_fail(err, KEEP_MISUSE,
-			       "%s: migrating needs a connection without a transaction, on a backend "
-			       "whose transactions hold changes of the schema",
+			       "%s: migrating needs a connection without a transaction, and "
+			       "transactions that hold changes of the schema",
 			       migrations->service);
 	status = check_list(migrations, err);
 	if (status == KEEP_OK)

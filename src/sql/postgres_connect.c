@@ -399,6 +399,9 @@ static keep_status check_options(const kp_sql_options *options, keep_error *err)
 	     !kp_text_is_storable(keep_bytes_of(options->schema))))
 		return kp_fail(err, KEEP_INVALID, "a schema name has 1 to %d bytes of UTF-8",
 			       KP_PG_NAME_MAX);
+	/* In a search_path this is the user's name, quoted or not. */
+	if (options->schema && strcmp(options->schema, "$user") == 0)
+		return kp_fail(err, KEEP_INVALID, "a schema cannot be called $user");
 	return KEEP_OK;
 }
 

@@ -5,11 +5,11 @@
  * The field tables it reads are generated (tools/recgen.py), so nobody writes them.
  *
  * Invariants:
- *   1. What a record may hold is checked here, before anything is sent and after anything is read, so
- *      that both backends refuse the same and a caller learns which column is at fault. Written:
+ *   1. What a record may hold is checked here, before anything is sent and after anything is read,
+ *      so that both backends refuse the same and a caller learns which column is at fault. Written:
  *      INVALID. Read: CORRUPT. The tables' own constraints are the second line, for people's SQL.
- *   2. The value of a secret field reaches no message and no JSON. A lower message about a secret is
- *      replaced, not extended, because nobody here knows what it quotes.
+ *   2. The value of a secret field reaches no message and no JSON. A lower message about a secret
+ *      is replaced, not extended, because nobody here knows what it quotes.
  *   3. A field of another dialect takes no parameter and no column, and is zero after reading.
  *   4. kp_record_get writes the caller's object once, at the end, after everything was read.
  *
@@ -471,7 +471,6 @@ keep_status kp_record_json(const kp_record *record, const void *object, kp_json_
 	}
 	kp_json_close_object(writer);
 	if (writer->status != KEEP_OK)
-		return kp_fail(err, writer->status, "%s: %s", record->table,
-			       writer->error.message);
+		return kp_fail(err, writer->status, "%s: %s", record->table, writer->error.message);
 	return KEEP_OK;
 }

@@ -2,14 +2,14 @@
  * record_sql.c - builds the SQL of a record from its field table.
  *
  * One spelling serves both dialects:
- *   1. Parameters are $1, $2 … PostgreSQL counts them by their number. SQLite reads them as names and
- *      numbers a name where it first appears. So a statement must name its parameters for the first
- *      time in rising order; every statement here names each once, left to right.
+ *   1. Parameters are $1, $2 … PostgreSQL counts them by their number. SQLite reads them as names
+ *      and numbers a name where it first appears. So a statement must name its parameters for the
+ *      first time in rising order; every statement here names each once, left to right.
  *   2. Every identifier is quoted, because contracts name columns "key", "match" and "timestamp".
- *      Names are small letters, digits and _ (tools/recgen.py refuses others), so that a quoted name
- *      is the same name in both and never ends its quotes. SQLite takes an unknown quoted name for
- *      a text where the driver did not switch that off; tests/contract/test_record.c compares every
- *      record with the database's own catalogue, so there is none.
+ *      Names are small letters, digits and _ (tools/recgen.py refuses others), so that a quoted
+ *      name is the same name in both and never ends its quotes. SQLite takes an unknown quoted name
+ *      for a text where the driver did not switch that off; tests/contract/test_record.c compares
+ *      every record with the database's own catalogue, so there is none.
  *   3. ON CONFLICT names the key's columns: another broken constraint stays an error.
  *
  * It does not execute, and knows nothing of values. Tests: tests/contract/test_record.c.
@@ -68,8 +68,7 @@ static void add_parameter(builder *to)
 {
 	to->parameters++;
 	if (to->status == KEEP_OK)
-		to->status =
-			kp_buffer_append_format(to->sql, to->err, "$%d", to->parameters);
+		to->status = kp_buffer_append_format(to->sql, to->err, "$%d", to->parameters);
 }
 
 typedef void add_part(builder *to, const kp_field *field);
@@ -175,8 +174,7 @@ keep_status kp_record_sql_put(const kp_record *record, kp_sql_dialect dialect, k
 	bool replaces = false;
 
 	for (size_t i = 0; i < record->field_count; i++)
-		replaces = replaces ||
-			   kp_field_is_in(&record->fields[i], dialect, KP_FIELDS_VALUE);
+		replaces = replaces || kp_field_is_in(&record->fields[i], dialect, KP_FIELDS_VALUE);
 	add_insert(&to, KP_FIELDS_ALL);
 	add_conflict(&to);
 	add(&to, replaces ? "UPDATE SET " : "NOTHING");

@@ -10,7 +10,7 @@ typedef enum kp_field_choice {
 	KP_FIELDS_ALL,
 	KP_FIELDS_KEY,
 	KP_FIELDS_VALUE, /* all but the key */
-	KP_FIELDS_GIVEN	 /* all but what the database assigns */
+	KP_FIELDS_GIVEN  /* all but what the database assigns */
 } kp_field_choice;
 
 /* Whether `field` is there in `dialect` and among `choice`. Binding and SQL text agree by it. */

@@ -112,8 +112,8 @@ typedef struct kp_sql_driver {
 	void (*reset)(kp_sql_stmt *stmt);
 	void (*finish)(kp_sql_stmt *stmt);
 
-	/* Run a bound statement whose rows nobody wants and reset it. With KP_SQL_PIPELINE it may be
-	   sent only; its failure then comes out of the next step, queue, flush or commit. */
+	/* Run a bound statement whose rows nobody wants and reset it. With KP_SQL_PIPELINE it may
+	   be sent only; its failure then comes out of the next step, queue, flush or commit. */
 	keep_status (*queue)(kp_sql_stmt *stmt, keep_error *err);
 	/* Wait for everything queued. */
 	keep_status (*flush)(kp_sql_conn *conn, keep_error *err);
@@ -127,11 +127,11 @@ typedef struct kp_sql_driver {
 	/* Ends a transaction if there is one; afterwards the connection is usable or broken. */
 	void (*rollback)(kp_sql_conn *conn);
 
-	/* Cheap: is the backend still what was opened? UNAVAILABLE: the file was deleted or replaced,
-	   the server closed the connection. */
+	/* Cheap: is the backend still what was opened? UNAVAILABLE: the file was deleted or
+	   replaced, the server closed the connection. */
 	keep_status (*check)(kp_sql_conn *conn, keep_error *err);
-	/* Housekeeping between transactions when some is due (SQLite: a passive checkpoint under the
-	   guard). Never makes a caller's write fail; what goes wrong is logged. */
+	/* Housekeeping between transactions when some is due (SQLite: a passive checkpoint under
+	   the guard). Never makes a caller's write fail; what goes wrong is logged. */
 	void (*maintain)(kp_sql_conn *conn);
 
 	/* LISTEN/NOTIFY where KP_SQL_LISTEN; elsewhere both are MISUSE. Notify takes part in the
@@ -248,7 +248,7 @@ typedef struct kp_field {
 	uint8_t flags; /* kp_field_flags */
 	/* For a nullable INT, REAL, BOOL or TIME: where the struct says whether it is there. */
 	uint16_t has_offset;
-	const char *const *allowed; /* the values a TEXT column may have, NULL-terminated, or NULL */
+	const char *const *allowed; /* what a TEXT column may be, NULL-terminated; or NULL: all */
 } kp_field;
 
 typedef struct kp_record {
@@ -340,8 +340,8 @@ typedef struct kp_migrations {
 	const char *service; /* the key in the table `migrations`: "engine" */
 	const kp_migration *list;
 	size_t count;
-	/* Called before the first pending migration of a database that has content, after the lock is
-	   held; a failure stops the migration. NULL: none. */
+	/* Called before the first pending migration of a database that has content, after the lock
+	   is held; a failure stops the migration. NULL: none. */
 	keep_status (*backup)(void *ctx, kp_sql_conn *conn, int from_version, keep_error *err);
 	void *backup_ctx;
 } kp_migrations;
@@ -472,8 +472,8 @@ uint64_t kp_notify_position(kp_notify *notify);
  * Wait until a topic for which `wants` says true was posted after *position, at most timeout_ms
  * (0: only look; below 0: for ever), or until *cancelled. `wants` may be NULL: any topic.
  * *position moves to the ring's end: who is told true looks at the database, and finds everything
- * that was committed before the posts until there. When the ring ran over, or a post cannot be read,
- * the answer is true.
+ * that was committed before the posts until there. When the ring ran over, or a post cannot be
+ * read, the answer is true.
  */
 bool kp_notify_wait(kp_notify *notify, uint64_t *position, int64_t timeout_ms,
 		    bool (*wants)(void *ctx, keep_bytes topic), void *ctx,

@@ -96,11 +96,15 @@ keep_status kp_sqlite_status(int rc, int system_errno)
 keep_status kp_sqlite_fail(struct kp_sqlite *conn, keep_error *err)
 {
 	int rc = sqlite3_extended_errcode(conn->db);
-	keep_status status = kp_sqlite_status(rc, sqlite3_system_errno(conn->db));
+	int errnum = sqlite3_system_errno(conn->db);
+	bool is_system = (rc & 0xff) == SQLITE_CANTOPEN || (rc & 0xff) == SQLITE_IOERR;
+	const char *reason = is_system && errnum != 0 ? strerrordesc_np(errnum) : NULL;
+	keep_status status = kp_sqlite_status(rc, errnum);
 
 	if (status == KEEP_OK) /* SQLite kept no code: it had no memory even for that */
 		status = KEEP_NO_MEMORY;
-	status = kp_fail(err, status, "%s: %s", conn->path, sqlite3_errmsg(conn->db));
+	status = kp_fail(err, status, "%s: %s%s%s", conn->path, sqlite3_errmsg(conn->db),
+			 reason ? ": " : "", reason ? reason : "");
 	if (err)
 		err->native = rc;
 	return status;
@@ -125,8 +129,6 @@ static keep_status fail_lost(struct kp_sqlite *conn, keep_error *err)
 /* What a statement that changes something must have first; invariant 2. */
 static keep_status enter(struct kp_sqlite *conn, keep_error *err)
 {
-	if (conn->read_only)
-		return kp_fail(err, KEEP_DENIED, "%s: opened for reading only", conn->path);
 	if (conn->base.in_transaction)
 		return kp_fail(err, KEEP_MISUSE, "%s: a change in a reading transaction",
 			       conn->path);
@@ -146,7 +148,7 @@ static keep_status run_first(struct kp_sqlite *conn, const char **sql, keep_erro
 		return fail_statement(conn, err);
 	if (!handle) /* only blanks and comments were left */
 		return KEEP_OK;
-	if (!conn->has_guard && !sqlite3_stmt_readonly(handle))
+	if (!conn->has_guard && !conn->read_only && !sqlite3_stmt_readonly(handle))
 		status = enter(conn, err);
 	while (status == KEEP_OK && (rc = sqlite3_step(handle)) != SQLITE_DONE) {
 		if (rc != SQLITE_ROW)
@@ -156,29 +158,39 @@ static keep_status run_first(struct kp_sqlite *conn, const char **sql, keep_erro
 	return status;
 }
 
+/* After a script outside of a transaction: roll back what it left open, and see to what a failed
+   commit left behind. */
+static keep_status end_script(struct kp_sqlite *conn, keep_status status, keep_error *err)
+{
+	int rc = status == KEEP_OK ? SQLITE_OK : sqlite3_extended_errcode(conn->db);
+	bool is_open = !sqlite3_get_autocommit(conn->db);
+
+	if (is_open && kp_sqlite_run_fixed(conn, KP_SQLITE_ROLLBACK, NULL) != KEEP_OK)
+		conn->base.broken = true;
+	if (status != KEEP_OK)
+		status = kp_sqlite_settle(conn, rc, status, err);
+	else if (is_open)
+		status = kp_fail(err, KEEP_MISUSE, "%s: a script left its transaction open",
+				 conn->path);
+	kp_sqlite_leave(conn);
+	return status;
+}
+
 /* Outside of a transaction the guard is held for the whole script, which may hold its own BEGIN
-   and COMMIT; one that it leaves open is rolled back. */
+   and COMMIT. */
 static keep_status script(kp_sql_conn *base, const char *sql, keep_error *err)
 {
 	struct kp_sqlite *conn = kp_sqlite_of(base);
-	bool alone = !base->in_transaction;
+	bool alone = !base->in_transaction && !conn->has_guard;
 	keep_status status = KEEP_OK;
 
 	if (conn->lost != KEEP_OK)
 		return fail_lost(conn, err);
-	if (alone && !conn->read_only && !conn->has_guard)
+	if (alone && !conn->read_only)
 		status = enter(conn, err);
 	while (status == KEEP_OK && *sql != '\0')
 		status = run_first(conn, &sql, err);
-	if (alone && !sqlite3_get_autocommit(conn->db)) {
-		if (status == KEEP_OK)
-			status = kp_fail(err, KEEP_MISUSE, "%s: a script left its transaction open",
-					 conn->path);
-		kp_sqlite_rollback(base);
-	}
-	if (alone)
-		kp_sqlite_leave(conn);
-	return status;
+	return alone ? end_script(conn, status, err) : status;
 }
 
 /* ---------------------------------------------------------------- statements */
@@ -205,7 +217,8 @@ static keep_status prepare(kp_sql_conn *base, const char *sql, kp_sql_stmt **out
 		kp_free(stmt);
 		return status;
 	}
-	stmt->writes = !sqlite3_stmt_readonly(stmt->handle);
+	/* On a read-only connection SQLite itself refuses; there is no guard to take. */
+	stmt->writes = !conn->read_only && !sqlite3_stmt_readonly(stmt->handle);
 	*out = &stmt->base;
 	return KEEP_OK;
 }

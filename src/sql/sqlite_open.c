@@ -248,21 +248,6 @@ static keep_status prepare_fixed(struct kp_sqlite *conn, keep_error *err)
 
 /* ---------------------------------------------------------------- open and close */
 
-/* What SQLite says when a database cannot be opened is poor; say what is known. */
-static keep_status explain(struct kp_sqlite *conn, const char *path, keep_error *err)
-{
-	int rc = sqlite3_extended_errcode(conn->db);
-	int errnum = sqlite3_system_errno(conn->db);
-
-	if ((rc & 0xff) != SQLITE_CANTOPEN || errnum == 0)
-		return kp_sqlite_fail(conn, err);
-	return kp_fail(err, kp_sqlite_status(rc, errnum), "%s: cannot be opened: %s%s", path,
-		       strerror(errnum),
-		       conn->read_only ? " (a WAL database is read with its -wal and -shm files, "
-					 "which must be there or be made)"
-				       : "");
-}
-
 static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *options,
 			       const char *path, keep_error *err)
 {
@@ -275,7 +260,7 @@ static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *opt
 		if (!conn->db)
 			return kp_fail_memory(err, "a SQLite connection");
 		conn->path = path;
-		return explain(conn, path, err);
+		return kp_sqlite_fail(conn, err);
 	}
 	conn->path = sqlite3_db_filename(conn->db, "main");
 	if (!conn->read_only && sqlite3_db_readonly(conn->db, "main") != 0)
@@ -310,6 +295,7 @@ keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, kee
 	char path[PATH_MAX];
 	struct kp_sqlite *conn = NULL;
 	keep_status status = path_of(options->location, path, err);
+	int primary;
 
 	*out = NULL;
 	if (status == KEEP_OK)
@@ -332,10 +318,16 @@ keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, kee
 	status = open_handle(conn, options, path, err);
 	if (status == KEEP_OK)
 		status = open_all(conn, options, err);
-	if (status == KEEP_OK)
+	if (status == KEEP_OK) {
 		*out = &conn->base;
-	else
-		kp_sqlite_close(&conn->base);
+		return KEEP_OK;
+	}
+	primary = err->native & 0xff;
+	if (conn->read_only && (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY))
+		status = kp_prefix(err, status,
+				   "a WAL database is read with its -wal and -shm files, which must "
+				   "be there or be made");
+	kp_sqlite_close(&conn->base);
 	return status;
 }
 

@@ -50,13 +50,14 @@ int suite_teardown(void **state)
 {
 	suite_case *self = *state;
 	keep_error err = KEEP_ERROR_INIT;
+	long left;
 
 	if (self->engine)
 		OK(keep_engine_clear(self->engine, &err));
 	keep_engine_close(&self->engine);
-	CHECK(kp_alloc_live() == self->live, "the test left %ld blocks",
-	      kp_alloc_live() - self->live);
+	left = kp_alloc_live() - self->live;
 	free(self);
+	CHECK(left == 0, "the test left %ld blocks", left);
 	return 0;
 }
 

@@ -306,6 +306,7 @@ typedef struct pair_writer {
 
 static void *write_pairs(void *ctx)
 {
+	static char complaint[] = "a batch failed";
 	pair_writer *self = ctx;
 	char value[24];
 
@@ -319,7 +320,7 @@ static void *write_pairs(void *ctx)
 		changes[count++] = set_change("pair/a", value);
 		changes[count++] = set_change("pair/b", value);
 		if (keep_engine_batch(self->engine, changes, count, NULL) != KEEP_OK)
-			return "a batch failed";
+			return complaint;
 	}
 	return NULL;
 }

@@ -22,11 +22,16 @@ static const char *const hostile[] = {
 	"\xf4\x8f\xbf\xbf", "\xe2\x80\xae", "\xc2\xa0", PERCENT_255, "tmp", ".tmp", ".lock",
 };
 
-static keep_bytes hostile_path(char *room, size_t size, const char *format, size_t i)
-{
-	int len = snprintf(room, size, format, hostile[i], hostile[i]);
+#define HOSTILE_ROOM 1200
 
-	assert_true(len > 0 && (size_t)len < size);
+/* `before`, the hostile segment, `after`, and when `twice` the segment once more. */
+static keep_bytes hostile_path(char room[HOSTILE_ROOM], const char *before, size_t i,
+			       const char *after, bool twice)
+{
+	int len = snprintf(room, HOSTILE_ROOM, "%s%s%s%s", before, hostile[i], after,
+			   twice ? hostile[i] : "");
+
+	assert_true(len > 0 && len < HOSTILE_ROOM);
 	return (keep_bytes){room, (size_t)len};
 }
 
@@ -138,7 +143,8 @@ static void the_limits_of_a_path_are_exact(void **state)
 	OK(keep_engine_set(engine, path, KEEP_BYTES("y"), &err));
 	want_text(engine, "y", "y");
 	unset_path(engine, "d");
-	want_bytes(engine, (keep_bytes){text, 0}, (keep_bytes){NULL, 0});
+	want_text(engine, "d/d", NULL);
+	want_count(engine, "d", 0);
 }
 
 static void a_document_of_64_long_segments_lives_and_dies(void **state)
@@ -201,14 +207,14 @@ static void every_hostile_segment_is_an_ordinary_one(void **state)
 	keep_engine *engine = engine_of(state);
 	keep_engine_list list = KEEP_ENGINE_LIST_INIT;
 	keep_error err = KEEP_ERROR_INIT;
-	char path[1200], value[24];
+	char path[HOSTILE_ROOM], value[24];
 
 	for (size_t i = 0; i < KP_COUNT(hostile); i++) {
-		OK(keep_engine_set(engine, hostile_path(path, sizeof path, "%s", i),
+		OK(keep_engine_set(engine, hostile_path(path, "", i, "", false),
 				   number_text(value, i), &err));
-		OK(keep_engine_set(engine, hostile_path(path, sizeof path, "%s/%s", i),
+		OK(keep_engine_set(engine, hostile_path(path, "", i, "/", true),
 				   number_text(value, 1000 + i), &err));
-		OK(keep_engine_set(engine, hostile_path(path, sizeof path, "in the way/%s/x/%s", i),
+		OK(keep_engine_set(engine, hostile_path(path, "in the way/", i, "/x/", true),
 				   number_text(value, 2000 + i), &err));
 	}
 	if (suite_kind.persists)
@@ -219,10 +225,10 @@ static void every_hostile_segment_is_an_ordinary_one(void **state)
 	for (size_t i = 0; i < KP_COUNT(hostile); i++) {
 		assert_bytes_equal(list.items[list.count - 1 - i].name, keep_bytes_of(hostile[i]));
 		assert_bytes_equal(list.items[list.count - 1 - i].value, number_text(value, i));
-		want_bytes(engine, hostile_path(path, sizeof path, "%s", i), number_text(value, i));
-		want_bytes(engine, hostile_path(path, sizeof path, "%s/%s", i),
+		want_bytes(engine, hostile_path(path, "", i, "", false), number_text(value, i));
+		want_bytes(engine, hostile_path(path, "", i, "/", true),
 			   number_text(value, 1000 + i));
-		want_bytes(engine, hostile_path(path, sizeof path, "in the way/%s/x/%s", i),
+		want_bytes(engine, hostile_path(path, "in the way/", i, "/x/", true),
 			   number_text(value, 2000 + i));
 		want_count(engine, path, 0);
 	}
@@ -234,23 +240,23 @@ static void unset_of_a_hostile_segment_touches_no_other(void **state)
 {
 	keep_engine *engine = engine_of(state);
 	keep_error err = KEEP_ERROR_INIT;
-	char path[1200], value[24];
+	char path[HOSTILE_ROOM], value[24];
 
 	for (size_t i = 0; i < KP_COUNT(hostile); i++) {
-		OK(keep_engine_set(engine, hostile_path(path, sizeof path, "h/%s", i),
+		OK(keep_engine_set(engine, hostile_path(path, "h/", i, "", false),
 				   number_text(value, i), &err));
-		OK(keep_engine_set(engine, hostile_path(path, sizeof path, "h/%s/c", i),
+		OK(keep_engine_set(engine, hostile_path(path, "h/", i, "/c", false),
 				   number_text(value, i), &err));
 	}
 	for (size_t gone = 0; gone < KP_COUNT(hostile); gone++) {
-		OK(keep_engine_unset(engine, hostile_path(path, sizeof path, "h/%s", gone), &err));
+		OK(keep_engine_unset(engine, hostile_path(path, "h/", gone, "", false), &err));
 		want_count(engine, "h", (int64_t)(KP_COUNT(hostile) - 1 - gone));
 		for (size_t i = 0; i < KP_COUNT(hostile); i += 1 + (gone % 7)) {
 			keep_bytes wanted =
 				i > gone ? number_text(value, i) : (keep_bytes){NULL, 0};
 
-			want_bytes(engine, hostile_path(path, sizeof path, "h/%s", i), wanted);
-			want_bytes(engine, hostile_path(path, sizeof path, "h/%s/c", i), wanted);
+			want_bytes(engine, hostile_path(path, "h/", i, "", false), wanted);
+			want_bytes(engine, hostile_path(path, "h/", i, "/c", false), wanted);
 		}
 	}
 	want_children(engine, "", "");

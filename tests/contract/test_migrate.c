@@ -1,8 +1,8 @@
 /*
- * test_migrate.c - a database gets the newest schema whole, once, and only from a list that it knows.
+ * test_migrate.c - a database gets the newest schema whole, once, from a list that it knows.
  *
- * Runs once for each backend (KEEP_TEST_BACKEND, see sql_backend.h). The SQL of the migrations here is
- * that which both dialects read.
+ * Runs once for each backend (KEEP_TEST_BACKEND, see sql_backend.h). The SQL of the migrations here
+ * is that which both dialects read.
  */
 #include "sql_backend.h"
 #include "sql/sql_records.h"
@@ -20,8 +20,9 @@ static const kp_migration steps[] = {
 	{1, "0001_first", "CREATE TABLE note (id bigint PRIMARY KEY, body text)"},
 	{2, "0002_more",
 	 "ALTER TABLE note ADD COLUMN kind text; INSERT INTO note (id, body) VALUES (1, 'a;b')"},
-	{3, "0003_index", "-- By kind; COMMIT is only a word here.\n"
-			  "CREATE INDEX note_by_kind ON note (kind);\n"},
+	{3, "0003_index",
+	 "-- By kind; COMMIT is only a word here.\n"
+	 "CREATE INDEX note_by_kind ON note (kind);\n"},
 };
 
 /* The first `count` steps. */

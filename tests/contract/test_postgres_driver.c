@@ -35,10 +35,14 @@ static int tear_down(void **state)
 static void a_session_has_every_setting(void **state)
 {
 	static const char *const expected[][2] = {
-		{"client_encoding", "UTF8"},	    {"standard_conforming_strings", "on"},
-		{"client_min_messages", "warning"}, {"TimeZone", "UTC"},
-		{"synchronous_commit", "on"},	    {"default_transaction_isolation", "read committed"},
-		{"lock_timeout", "5s"},		    {"default_transaction_read_only", "off"},
+		{"client_encoding", "UTF8"},
+		{"standard_conforming_strings", "on"},
+		{"client_min_messages", "warning"},
+		{"TimeZone", "UTC"},
+		{"synchronous_commit", "on"},
+		{"default_transaction_isolation", "read committed"},
+		{"lock_timeout", "5s"},
+		{"default_transaction_read_only", "off"},
 	};
 	char sql[80];
 
@@ -94,8 +98,17 @@ static void a_read_only_connection_changes_nothing(void **state)
 static void a_hostile_schema_name_is_only_a_name(void **state)
 {
 	static const char *const names[] = {
-		"a\"b", "a'b", "x\"; DROP TABLE item; --", "Upper Case", "\xc3\xa9t\xc3\xa9",
-		"a,b", "$use", "\\", "public\"", "%s%n", "0123456789012345678901234567890123456789"
+		"a\"b",
+		"a'b",
+		"x\"; DROP TABLE item; --",
+		"Upper Case",
+		"\xc3\xa9t\xc3\xa9",
+		"a,b",
+		"$use",
+		"\\",
+		"public\"",
+		"%s%n",
+		"0123456789012345678901234567890123456789"
 		"01234567890123456789012",
 	};
 	kp_sql_options options = shared_options();
@@ -115,8 +128,10 @@ static void a_hostile_schema_name_is_only_a_name(void **state)
 		options.create = false;
 		other = open_with(&options);
 		assert_int_equal(get_number(other, "SELECT count(*) FROM here"), 0);
-		OK(kp_buffer_append_text(&sql, "DO $do$ BEGIN EXECUTE format('DROP SCHEMA %I "
-					 "CASCADE', current_schema()); END $do$", &err));
+		OK(kp_buffer_append_text(&sql,
+					 "DO $do$ BEGIN EXECUTE format('DROP SCHEMA %I "
+					 "CASCADE', current_schema()); END $do$",
+					 &err));
 		run_script(other, sql.data);
 		keep_buffer_release(&sql);
 		kp_sql_close(&other);
@@ -171,7 +186,8 @@ static void many_may_create_one_schema_at_once(void **state)
 	for (int round = 0; round < 5; round++) {
 		snprintf(name, sizeof name, "%s_%d", test_schema(), round);
 		for (size_t i = 0; i < KP_COUNT(threads); i++)
-			assert_int_equal(pthread_create(&threads[i], NULL, open_in_thread, name), 0);
+			assert_int_equal(pthread_create(&threads[i], NULL, open_in_thread, name),
+					 0);
 		for (size_t i = 0; i < KP_COUNT(threads); i++) {
 			pthread_join(threads[i], &failed);
 			assert_null(failed);
@@ -274,8 +290,8 @@ static void a_setting_that_does_not_take_is_named(void **state)
 	snprintf(location, sizeof location,
 		 "%s user=keep_plain_%d options='-c default_transaction_read_only=on'",
 		 server_environment("KEEP_TEST_POSTGRES"), (int)getpid());
-	options = (kp_sql_options){.location = location, .schema = "keep_denied", .create = true,
-				   .timeout_ms = 2000};
+	options = (kp_sql_options){
+		.location = location, .schema = "keep_denied", .create = true, .timeout_ms = 2000};
 	assert_int_equal(kp_sql_open(&kp_sql_postgres, &options, &none, &err), KEEP_DENIED);
 	/* Who may use a schema need not be allowed to create one. */
 	options.schema = test_schema();
@@ -315,8 +331,10 @@ static void every_kind_comes_back_as_it_went(void **state)
 		bind_value(stmt, 3, (kp_value){.kind = KP_REAL, .real = reals[i % 5]});
 		bind_value(stmt, 4, (kp_value){.kind = KP_BOOL, .integer = i & 1});
 		bind_value(stmt, 5, (kp_value){.kind = KP_BLOB, .bytes = blob});
-		bind_value(stmt, 6, (kp_value){.kind = KP_TEXT, .bytes = KEEP_BYTES("\xc3\xa9'\\")});
-		bind_value(stmt, 7, (kp_value){.kind = KP_JSON, .bytes = KEEP_BYTES("{\"a\" : 1.0}")});
+		bind_value(stmt, 6,
+			   (kp_value){.kind = KP_TEXT, .bytes = KEEP_BYTES("\xc3\xa9'\\")});
+		bind_value(stmt, 7,
+			   (kp_value){.kind = KP_JSON, .bytes = KEEP_BYTES("{\"a\" : 1.0}")});
 		OK(kp_sql_step(stmt, &has_row, &err));
 		assert_true(has_row);
 		OK(kp_sql_column(stmt, 0, KP_INT, &got, &err));

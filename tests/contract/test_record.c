@@ -223,8 +223,8 @@ static void a_select_of_all_columns_fits_reading_from_any_column_on(void **state
 	assert_bytes_equal(out.json_value, in.json_value);
 	/* From the wrong column on it is CORRUPT or MISUSE, and the object is empty. */
 	out = make_plain("filled");
-	assert_int_not_equal(
-		kp_record_read(stmt, 0, &kp_sample_plain_record, &out, &arena, NULL), KEEP_OK);
+	assert_int_not_equal(kp_record_read(stmt, 0, &kp_sample_plain_record, &out, &arena, NULL),
+			     KEEP_OK);
 	assert_null(out.id.data);
 	assert_int_equal(out.int_value, 0);
 	kp_sql_finish(&stmt);
@@ -506,8 +506,8 @@ static void a_constraint_broken_by_a_secret_quotes_nothing(void **state)
 	kp_sample_secret row = make_secret();
 
 	(void)state;
-	OK(kp_sql_script(conn,
-			 "CREATE UNIQUE INDEX one_text ON sample_secrets (text_secret)", &err));
+	OK(kp_sql_script(conn, "CREATE UNIQUE INDEX one_text ON sample_secrets (text_secret)",
+			 &err));
 	OK(kp_record_put(conn, &kp_sample_secret_record, &row, &err));
 	row.token = KEEP_BYTES("hidden-other");
 	assert_int_equal(kp_record_put(conn, &kp_sample_secret_record, &row, &err), KEEP_CONFLICT);

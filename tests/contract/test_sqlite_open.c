@@ -14,11 +14,12 @@
 
 enum { NOBODY = 65534 };
 
+static keep_error err; /* of the last call that failed */
+
 struct rig {
 	temp_folder folder;
 	char path[128];
 	kp_sql_options options;
-	keep_error err;
 };
 
 static int set_up(void **state)
@@ -49,7 +50,6 @@ static int tear_down(void **state)
 static kp_sql_conn *open_it(struct rig *rig)
 {
 	kp_sql_conn *conn = NULL;
-	keep_error err = KEEP_ERROR_INIT;
 
 	OK(kp_sql_open(&kp_sql_sqlite, &rig->options, &conn, &err));
 	return conn;
@@ -59,7 +59,7 @@ static kp_sql_conn *open_it(struct rig *rig)
 static keep_status fail_to_open(struct rig *rig)
 {
 	kp_sql_conn *conn = NULL;
-	keep_status status = kp_sql_open(&kp_sql_sqlite, &rig->options, &conn, &rig->err);
+	keep_status status = kp_sql_open(&kp_sql_sqlite, &rig->options, &conn, &err);
 
 	assert_null(conn);
 	return status;
@@ -86,14 +86,13 @@ static void make_database(struct rig *rig)
 	kp_sql_conn *conn = open_it(rig);
 
 	OK(kp_sql_script(conn, "CREATE TABLE t(n INTEGER) STRICT; INSERT INTO t VALUES (1)",
-			 &rig->err));
+			 &err));
 	kp_sql_close(&conn);
 }
 
 static void query(kp_sql_conn *conn, const char *sql, kp_kind kind, kp_value *out, char text[64])
 {
 	kp_sql_stmt *stmt = NULL;
-	keep_error err = KEEP_ERROR_INIT;
 	bool has_row = false;
 
 	OK(kp_sql_prepare(conn, sql, &stmt, &err));
@@ -138,7 +137,7 @@ static void a_missing_file_is_not_found_unless_its_creation_was_asked(void **sta
 
 	rig->options.create = false;
 	assert_int_equal(fail_to_open(rig), KEEP_NOT_FOUND);
-	CHECK(strstr(rig->err.message, "test.db"), "%s", rig->err.message);
+	CHECK(strstr(err.message, "test.db"), "%s", err.message);
 	assert_false(is_there(rig, "test.db"));
 	assert_false(is_there(rig, "test.db-guard"));
 	rig->options.read_only = true;
@@ -153,7 +152,7 @@ static void a_missing_folder_is_not_found_even_for_creation(void **state)
 
 	rig->options.location = temp_path(&rig->folder, "no/test.db", rig->path);
 	assert_int_equal(fail_to_open(rig), KEEP_NOT_FOUND);
-	CHECK(strstr(rig->err.message, "no/test.db"), "%s", rig->err.message);
+	CHECK(strstr(err.message, "no/test.db"), "%s", err.message);
 }
 
 static void an_empty_file_is_new_only_when_creation_was_asked(void **state)
@@ -178,7 +177,7 @@ static void a_file_that_is_no_database_is_corrupt_and_left_alone(void **state)
 	memset(garbage, 'g', sizeof garbage);
 	write_file(rig, garbage, sizeof garbage);
 	assert_int_equal(fail_to_open(rig), KEEP_CORRUPT);
-	CHECK(strstr(rig->err.message, "test.db"), "%s", rig->err.message);
+	CHECK(strstr(err.message, "test.db"), "%s", err.message);
 	assert_int_equal(stat(rig->path, &st), 0);
 	assert_int_equal(st.st_size, sizeof garbage);
 }
@@ -223,7 +222,7 @@ static void a_new_file_is_its_owners_alone_whatever_the_umask(void **state)
 		kp_sql_conn *conn = open_it(rig);
 
 		(void)umask(before);
-		OK(kp_sql_script(conn, "CREATE TABLE IF NOT EXISTS t(n)", &rig->err));
+		OK(kp_sql_script(conn, "CREATE TABLE IF NOT EXISTS t(n)", &err));
 		for (size_t j = 0; j < KP_COUNT(names); j++) {
 			char path[128];
 			struct stat st;
@@ -319,7 +318,7 @@ static void a_page_size_that_sqlite_does_not_take_is_named(void **state)
 
 	rig->options.page_bytes = 5000;
 	assert_int_equal(fail_to_open(rig), KEEP_UNAVAILABLE);
-	CHECK(strstr(rig->err.message, "page_size"), "%s", rig->err.message);
+	CHECK(strstr(err.message, "page_size"), "%s", err.message);
 }
 
 static void the_defensive_mode_protects_the_schema_tables(void **state)
@@ -327,8 +326,8 @@ static void the_defensive_mode_protects_the_schema_tables(void **state)
 	struct rig *rig = *state;
 	kp_sql_conn *conn = open_it(rig);
 
-	OK(kp_sql_script(conn, "CREATE TABLE t(n); PRAGMA writable_schema = ON", &rig->err));
-	assert_int_not_equal(kp_sql_script(conn, "DELETE FROM sqlite_schema", &rig->err), KEEP_OK);
+	OK(kp_sql_script(conn, "CREATE TABLE t(n); PRAGMA writable_schema = ON", &err));
+	assert_int_not_equal(kp_sql_script(conn, "DELETE FROM sqlite_schema", &err), KEEP_OK);
 	kp_sql_close(&conn);
 }
 
@@ -336,18 +335,17 @@ static void a_database_with_a_rollback_journal_is_converted_or_refused(void **st
 {
 	struct rig *rig = *state;
 	kp_sql_conn *conn;
-	char command[300], text[64];
+	char text[64];
 	kp_value value;
 
 	make_database(rig);
 	conn = open_it(rig);
-	OK(kp_sql_script(conn, "PRAGMA journal_mode = delete", &rig->err));
+	OK(kp_sql_script(conn, "PRAGMA journal_mode = delete", &err));
 	kp_sql_close(&conn);
-	(void)command;
 
 	rig->options.read_only = true;
 	assert_int_equal(fail_to_open(rig), KEEP_UNAVAILABLE);
-	CHECK(strstr(rig->err.message, "journal_mode"), "%s", rig->err.message);
+	CHECK(strstr(err.message, "journal_mode"), "%s", err.message);
 	rig->options.read_only = false;
 	conn = open_it(rig);
 	query(conn, "PRAGMA journal_mode", KP_TEXT, &value, text);
@@ -397,7 +395,7 @@ static void a_reader_makes_neither_database_nor_guard(void **state)
 	rig->options.read_only = true;
 	conn = open_it(rig);
 	assert_int_equal(query_int(conn, "SELECT n FROM t"), 1);
-	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &rig->err), KEEP_DENIED);
+	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &err), KEEP_DENIED);
 	kp_sql_maintain(conn);
 	kp_sql_close(&conn);
 	assert_false(is_there(rig, "test.db-guard"));
@@ -406,12 +404,12 @@ static void a_reader_makes_neither_database_nor_guard(void **state)
 static keep_status read_one(struct rig *rig)
 {
 	kp_sql_conn *conn = NULL;
-	keep_status status = kp_sql_open(&kp_sql_sqlite, &rig->options, &conn, &rig->err);
+	keep_status status = kp_sql_open(&kp_sql_sqlite, &rig->options, &conn, &err);
 
 	if (status == KEEP_OK && query_int(conn, "SELECT n FROM t") != 1)
 		status = KEEP_CORRUPT;
 	kp_sql_close(&conn);
-	if (status != KEEP_OK && !strstr(rig->err.message, "-wal and -shm"))
+	if (status != KEEP_OK && !strstr(err.message, "-wal and -shm"))
 		return KEEP_MISUSE; /* it did not say why */
 	return status;
 }
@@ -434,7 +432,7 @@ static void a_read_only_folder_is_read_while_somebody_has_it_open(void **state)
 	if (geteuid() != 0)
 		assert_int_equal(chmod(rig->folder.path, 0755), 0);
 	conn = open_it(rig);
-	OK(kp_sql_script(conn, "UPDATE t SET n = 1", &rig->err));
+	OK(kp_sql_script(conn, "UPDATE t SET n = 1", &err));
 	for (size_t i = 0; i < KP_COUNT(names); i++)
 		assert_int_equal(chmod(temp_path(&rig->folder, names[i], path), 0644), 0);
 	rig->options.read_only = true;
@@ -449,13 +447,13 @@ static void a_deleted_file_is_noticed_before_a_write(void **state)
 	struct rig *rig = *state;
 	kp_sql_conn *conn = open_it(rig);
 
-	OK(kp_sql_script(conn, "CREATE TABLE t(n)", &rig->err));
-	OK(kp_sql_check(conn, &rig->err));
+	OK(kp_sql_script(conn, "CREATE TABLE t(n)", &err));
+	OK(kp_sql_check(conn, &err));
 	assert_int_equal(unlink(rig->path), 0);
-	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &rig->err), KEEP_UNAVAILABLE);
-	assert_int_equal(kp_sql_script(conn, "INSERT INTO t VALUES (1)", &rig->err),
+	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &err), KEEP_UNAVAILABLE);
+	assert_int_equal(kp_sql_script(conn, "INSERT INTO t VALUES (1)", &err),
 			 KEEP_UNAVAILABLE);
-	assert_int_equal(kp_sql_check(conn, &rig->err), KEEP_UNAVAILABLE);
+	assert_int_equal(kp_sql_check(conn, &err), KEEP_UNAVAILABLE);
 	assert_true(conn->broken);
 	kp_sql_close(&conn);
 }
@@ -468,8 +466,8 @@ static void a_replaced_file_is_noticed_before_a_write(void **state)
 
 	assert_int_equal(rename(rig->path, temp_path(&rig->folder, "moved.db", path)), 0);
 	write_file(rig, "", 0);
-	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &rig->err), KEEP_UNAVAILABLE);
-	CHECK(strstr(rig->err.message, "test.db"), "%s", rig->err.message);
+	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &err), KEEP_UNAVAILABLE);
+	CHECK(strstr(err.message, "test.db"), "%s", err.message);
 	kp_sql_close(&conn);
 }
 
@@ -480,7 +478,7 @@ static void a_deleted_guard_is_noticed_before_a_write(void **state)
 	char path[128];
 
 	assert_int_equal(unlink(temp_path(&rig->folder, "test.db-guard", path)), 0);
-	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &rig->err), KEEP_UNAVAILABLE);
+	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &err), KEEP_UNAVAILABLE);
 	kp_sql_close(&conn);
 }
 
@@ -495,9 +493,9 @@ static void two_names_of_one_file_share_its_guard(void **state)
 	rig->options.timeout_ms = 10;
 	second = open_it(rig);
 	assert_false(is_there(rig, "other.db-guard"));
-	OK(kp_sql_begin(first, KP_SQL_WRITE, &rig->err));
-	assert_int_equal(kp_sql_begin(second, KP_SQL_WRITE, &rig->err), KEEP_BUSY);
-	CHECK(strstr(rig->err.message, "another writer"), "%s", rig->err.message);
+	OK(kp_sql_begin(first, KP_SQL_WRITE, &err));
+	assert_int_equal(kp_sql_begin(second, KP_SQL_WRITE, &err), KEEP_BUSY);
+	CHECK(strstr(err.message, "another writer"), "%s", err.message);
 	kp_sql_close(&first);
 	kp_sql_close(&second);
 }
@@ -515,15 +513,15 @@ static void a_change_outside_of_a_transaction_has_the_guard_until_it_ends(void *
 	rig->options.timeout_ms = 10;
 	first = open_it(rig);
 	second = open_it(rig);
-	OK(kp_sql_prepare(first, "INSERT INTO t VALUES (2), (3) RETURNING n", &stmt, &rig->err));
-	OK(kp_sql_step(stmt, &has_row, &rig->err));
+	OK(kp_sql_prepare(first, "INSERT INTO t VALUES (2), (3) RETURNING n", &stmt, &err));
+	OK(kp_sql_step(stmt, &has_row, &err));
 	assert_true(has_row);
-	assert_int_equal(kp_sql_begin(second, KP_SQL_WRITE, &rig->err), KEEP_BUSY);
+	assert_int_equal(kp_sql_begin(second, KP_SQL_WRITE, &err), KEEP_BUSY);
 	kp_sql_reset(stmt);
-	OK(kp_sql_begin(second, KP_SQL_WRITE, &rig->err));
-	assert_int_equal(kp_sql_run(stmt, &rig->err), KEEP_BUSY);
+	OK(kp_sql_begin(second, KP_SQL_WRITE, &err));
+	assert_int_equal(kp_sql_run(stmt, &err), KEEP_BUSY);
 	kp_sql_rollback(second);
-	OK(kp_sql_run(stmt, &rig->err));
+	OK(kp_sql_run(stmt, &err));
 	kp_sql_finish(&stmt);
 	assert_int_equal(query_int(second, "SELECT count(*) FROM t"), 5);
 	kp_sql_close(&first);
@@ -537,9 +535,9 @@ static void a_script_that_leaves_its_transaction_open_is_rolled_back(void **stat
 
 	make_database(rig);
 	conn = open_it(rig);
-	assert_int_equal(kp_sql_script(conn, "BEGIN; DELETE FROM t", &rig->err), KEEP_MISUSE);
+	assert_int_equal(kp_sql_script(conn, "BEGIN; DELETE FROM t", &err), KEEP_MISUSE);
 	assert_int_equal(query_int(conn, "SELECT count(*) FROM t"), 1);
-	OK(kp_sql_script(conn, "BEGIN; INSERT INTO t VALUES (2); COMMIT", &rig->err));
+	OK(kp_sql_script(conn, "BEGIN; INSERT INTO t VALUES (2); COMMIT", &err));
 	assert_int_equal(query_int(conn, "SELECT count(*) FROM t"), 2);
 	kp_sql_close(&conn);
 }
@@ -547,7 +545,6 @@ static void a_script_that_leaves_its_transaction_open_is_rolled_back(void **stat
 /* One commit of one frame, and what follows it. */
 static void add_frame(kp_sql_conn *conn, kp_sql_stmt *stmt, int64_t value)
 {
-	keep_error err = KEEP_ERROR_INIT;
 
 	OK(kp_sql_begin(conn, KP_SQL_WRITE, &err));
 	OK(kp_sql_bind_int(stmt, 1, value, &err));
@@ -580,7 +577,7 @@ static void the_log_begins_anew_after_a_checkpoint(void **state)
 	make_database(rig);
 	rig->options.relaxed = true;
 	conn = open_it(rig);
-	OK(kp_sql_prepare(conn, "UPDATE t SET n = ?1", &stmt, &rig->err));
+	OK(kp_sql_prepare(conn, "UPDATE t SET n = ?1", &stmt, &err));
 	for (int i = 2; i < 5000; i++)
 		add_frame(conn, stmt, i);
 	assert_true(size_of_log(rig) < 1100 * (4096 + 24));
@@ -599,9 +596,9 @@ static void a_reader_that_stays_in_the_log_delays_nobody_and_is_logged(void **st
 	rig->options.relaxed = true;
 	conn = open_it(rig);
 	reader = open_it(rig);
-	OK(kp_sql_prepare(conn, "UPDATE t SET n = ?1", &stmt, &rig->err));
+	OK(kp_sql_prepare(conn, "UPDATE t SET n = ?1", &stmt, &err));
 	add_frame(conn, stmt, 2);
-	OK(kp_sql_begin(reader, KP_SQL_READ, &rig->err));
+	OK(kp_sql_begin(reader, KP_SQL_READ, &err));
 	assert_int_equal(query_int(reader, "SELECT n FROM t"), 2);
 	keep_log_set(count_warning, &warnings);
 	for (int i = 3; i < 16500; i++)

@@ -16,7 +16,7 @@ static bool folder_made;
 static unsigned long last_number;
 static char run_name[48]; /* differs between programs that share a server */
 
-static void die(const char *sentence)
+static _Noreturn void die(const char *sentence)
 {
 	fprintf(stderr, "%s\n", sentence);
 	exit(1);
@@ -46,7 +46,7 @@ void engine_urls_begin(const char *name, engine_kind *kind)
 	bool is_server = strncmp(name, "postgres", 8) == 0 || strncmp(name, "redis", 5) == 0;
 
 	*kind = (engine_kind){.persists = strncmp(name, "memory", 6) != 0};
-	snprintf(kind->name, sizeof kind->name, "%s", name);
+	strncat(kind->name, name, sizeof kind->name - 1);
 	kind->is_file = strncmp(name, "file", 4) == 0 || strncmp(name, "sqlite", 6) == 0;
 	kind->is_created = kind->is_file || strcmp(name, "postgres") == 0;
 	if (!is_server && !kind->is_file && kind->persists)

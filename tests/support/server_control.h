@@ -19,9 +19,9 @@
  * Threads: one server is used by one thread at a time.
  */
 struct server {
-	const char *kind;    /* "postgres" or "redis" */
-	char folder[64];     /* /tmp/keep-XXXXXX/postgres */
-	char location[128];  /* PostgreSQL: a conninfo; Redis: the path of its socket */
+	const char *kind;   /* "postgres" or "redis" */
+	char folder[64];    /* /tmp/keep-XXXXXX/postgres */
+	char location[128]; /* PostgreSQL: a conninfo; Redis: the path of its socket */
 };
 
 void server_start_postgres(struct server *server);

@@ -1,9 +1,10 @@
 /*
- * test_record_faults.c - one life of a database, from open to close, with each thing in it failing once.
+ * test_record_faults.c - one life of a database, with each thing in it failing once.
  *
- * A round arms one fault, lives, disarms, and then looks: whatever was reported must be true. A failed
- * migration left no trace of itself, a commit that was reported is there, and what was not reported as
- * committed or uncertain is not there. torture.h looks only at the status, so the loop is here.
+ * A round arms one fault, lives, disarms, and then looks: whatever was reported must be true. A
+ * failed migration left no trace of itself, a commit that was reported is there, and what was not
+ * reported as committed or uncertain is not there. torture.h looks only at the status, so the loop
+ * is here.
  *
  * Runs once for each backend (KEEP_TEST_BACKEND, see sql_backend.h).
  */
@@ -15,7 +16,8 @@
 static sql_backend backend;
 static kp_sql_options options;
 
-static const char note_sql[] = "CREATE TABLE note (id bigint PRIMARY KEY); INSERT INTO note VALUES (1)";
+static const char note_sql[] =
+	"CREATE TABLE note (id bigint PRIMARY KEY); INSERT INTO note VALUES (1)";
 
 /* How far a life came: the last thing that was reported as done. */
 typedef enum progress { NOTHING, MIGRATED, STORED, READ_AGAIN } progress;
@@ -73,8 +75,7 @@ static keep_status read_again(kp_sql_conn *conn, keep_error *err)
 	kp_arena arena = {.head = NULL};
 	keep_buffer json = KEEP_BUFFER_INIT;
 	kp_json_writer writer;
-	keep_status status =
-		kp_record_get(conn, &kp_sample_plain_record, &found, &arena, err);
+	keep_status status = kp_record_get(conn, &kp_sample_plain_record, &found, &arena, err);
 
 	kp_json_begin(&writer, &json);
 	if (status == KEEP_OK)
@@ -121,8 +122,7 @@ static void look(progress reached, keep_status status, long round)
 	int version = 0;
 	int64_t plains = 0, tasks = 0;
 
-	if (reached == NOTHING &&
-	    kp_sql_open(backend.driver, &options, &conn, NULL) != KEEP_OK)
+	if (reached == NOTHING && kp_sql_open(backend.driver, &options, &conn, NULL) != KEEP_OK)
 		return; /* it was never made */
 	if (!conn)
 		OK(kp_sql_open(backend.driver, &options, &conn, &err));
@@ -185,7 +185,8 @@ static void a_failing_allocation_leaves_nothing_half_done(void **state)
 	if (backend.conninfo)
 		expected |= MAY(KEEP_UNAVAILABLE) | MAY(KEEP_UNCERTAIN);
 	live_with_faults(KP_FAULT_ALLOC, expected, false);
-	/* Without memory from the commit on, SQLite cannot undo it either, and the driver says so. */
+	/* Without memory from the commit on, SQLite cannot undo it either, and the driver says
+	   so. */
 	live_with_faults(KP_FAULT_ALLOC, expected | MAY(KEEP_UNCERTAIN), true);
 }
 

@@ -1,0 +1,97 @@
+/*
+ * operations_result.c - how an operation's function reads its arguments and writes its result.
+ *
+ * The one rule for values: with `"encoding":"base64"` in the call every value comes as base64;
+ * without it every value is text, and one that is not UTF-8 makes the call INVALID with a sentence
+ * that says to ask for base64. A caller never has to guess which of the two it was given.
+ *
+ * Rows are elements of the result's array, or, when the caller wants them one by one, documents of
+ * their own handed to its hook: then no more than one row is held.
+ *
+ * Tests: tests/unit/test_operations.c, tests/cli/.
+ */
+#include "operations/operations_table.h"
+
+#include <assert.h>
+#include <string.h>
+
+const kp_argument *kp_call_argument(const kp_call *call, const char *name)
+{
+	for (size_t i = 0; i < call->operation->input_count; i++)
+		if (strcmp(call->operation->inputs[i].name, name) == 0)
+			return &call->arguments[i];
+	assert(!"an operation reads an input that it does not describe");
+	return NULL;
+}
+
+static bool has_row_hook(const kp_call *call)
+{
+	return call->hooks && call->hooks->row;
+}
+
+kp_json_writer *kp_call_writer(kp_call *call)
+{
+	return has_row_hook(call) && call->operation->result == KP_RESULT_ROWS ? &call->row
+									       : call->result;
+}
+
+void kp_call_started(kp_call *call)
+{
+	if (call->hooks && call->hooks->started)
+		call->hooks->started(call->hooks->ctx);
+}
+
+void kp_call_put_bytes(kp_call *call, keep_bytes bytes)
+{
+	kp_json_writer *writer = kp_call_writer(call);
+	size_t position = 0;
+
+	if (writer->status != KEEP_OK)
+		return;
+	if (kp_bytes_equal(kp_call_argument(call, "encoding")->bytes, KEEP_BYTES("base64"))) {
+		writer->status = kp_base64_encode(bytes, &call->scratch, &writer->error);
+		kp_json_put_text(writer, kp_buffer_bytes(&call->scratch));
+	} else if (kp_utf8_is_valid(bytes, &position)) {
+		kp_json_put_text(writer, bytes);
+	} else {
+		writer->status = kp_fail(&writer->error, KEEP_INVALID,
+					 "value: not UTF-8 at byte %zu; ask for it with "
+					 "\"encoding\":\"base64\"",
+					 position);
+	}
+}
+
+void kp_call_open_rows(kp_call *call)
+{
+	if (!has_row_hook(call))
+		kp_json_open_array(call->result);
+}
+
+void kp_call_row_begin(kp_call *call)
+{
+	if (!has_row_hook(call))
+		return;
+	call->row_text->len = 0;
+	kp_json_begin(&call->row, call->row_text);
+}
+
+keep_status kp_call_row_end(kp_call *call, keep_error *err)
+{
+	keep_status status;
+
+	if (!has_row_hook(call)) {
+		if (call->result->status != KEEP_OK && err)
+			*err = call->result->error;
+		return call->result->status;
+	}
+	status = kp_json_finish(&call->row, err);
+	if (status == KEEP_OK)
+		status = call->hooks->row(call->hooks->ctx, kp_buffer_bytes(call->row_text), err);
+	return status;
+}
+
+void kp_call_close_rows(kp_call *call)
+{
+	if (!has_row_hook(call))
+		kp_json_close_array(call->result);
+}
