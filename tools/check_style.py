@@ -15,7 +15,7 @@ import sys
 FOLDERS = ("src", "include", "tools", "tests", "bench", "fuzz")
 SIZE_AND_NAMES_ONLY = ("bench", "fuzz")
 LINES_MAX, FUNCTION_MAX, COLUMNS_MAX, ESSAY_MIN = 800, 70, 100, 3
-SOURCES = {".c", ".h", ".py", ".sh", ".sql", ".rec", ".js", ".ts"}
+SOURCES = {".c", ".h", ".lua", ".py", ".sh", ".sql", ".rec", ".js", ".ts"}
 SAME_NAME_ALLOWED = {"README.md", "meson.build", "__init__.py"}
 VAGUE_NAMES = {"util", "utils", "misc", "common", "helper", "helpers"}
 

@@ -19,8 +19,8 @@
  *      file orders are not kept: every list looks at the files.
  *
  * What it does not do: notice at once when another program overwrites an index.json in place while
- * Keep has the store open; the folder shows no sign of that. get is right always, list from the time
- * that the folder changes, the entry is read, or the store is opened again.
+ * Keep has the store open; the folder shows no sign of that. get is right always, list from the
+ * time that the folder changes, the entry is read, or the store is opened again.
  *
  * Tests: tests/contract, tests/unit/test_engine_files.c, tests/crash/test_engine_files_moments.c.
  */
@@ -57,7 +57,7 @@ static keep_status folder_of(const char *url, const char **folder, keep_error *e
 static char *real_path_missing(const char *folder, char *room)
 {
 	char parent[PATH_MAX];
-	size_t len = strlen(folder), name;
+	size_t len = strlen(folder), name, parent_len;
 
 	while (len > 1 && folder[len - 1] == '/')
 		len--;
@@ -75,8 +75,10 @@ static char *real_path_missing(const char *folder, char *room)
 		errno = ENAMETOOLONG;
 		return NULL;
 	}
-	strcat(room, strcmp(room, "/") == 0 ? "" : "/");
-	strncat(room, folder + name, len - name);
+	parent_len = strcmp(room, "/") == 0 ? 0 : strlen(room);
+	room[parent_len] = '/';
+	memcpy(room + parent_len + 1, folder + name, len - name);
+	room[parent_len + 1 + len - name] = '\0';
 	return room;
 }
 
@@ -102,11 +104,11 @@ static keep_status files_identify(const char *url, char **identity, keep_error *
 	*identity = NULL;
 	if (status != KEEP_OK)
 		return status;
-	*identity = kp_alloc(strlen(SCHEME) + strlen(room) + 1);
+	*identity = kp_alloc(sizeof SCHEME + strlen(room));
 	if (!*identity)
 		return kp_fail_memory(err, "an engine");
-	strcpy(*identity, SCHEME);
-	strcat(*identity, room);
+	memcpy(*identity, SCHEME, sizeof SCHEME - 1);
+	memcpy(*identity + sizeof SCHEME - 1, room, strlen(room) + 1);
 	return KEEP_OK;
 }
 
@@ -122,8 +124,7 @@ static void files_close(kp_store *store)
 	kp_file_close(&files->tmp);
 	kp_file_close(&files->keep);
 	kp_file_close(&files->base);
-	pthread_mutex_destroy(&files->writer_mutex);
-	pthread_mutex_destroy(&files->cache_mutex);
+	kp_files_locks_release(files);
 	kp_free(files->base_path);
 	kp_free(files);
 }
@@ -140,7 +141,7 @@ static keep_status make_base(const kp_files *files, keep_error *err)
 		return KEEP_OK;
 	if (status != KEEP_OK || files->relaxed)
 		return status;
-	strcpy(parent, files->base_path);
+	memcpy(parent, files->base_path, strlen(files->base_path) + 1);
 	slash = strrchr(parent, '/');
 	slash[slash == parent] = '\0';
 	status = kp_file_open(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, 0, &fd, err);
@@ -235,6 +236,7 @@ static keep_status files_open(const char *url, const keep_engine_options *option
 			      keep_error *err)
 {
 	char room[PATH_MAX];
+	keep_error made = KEEP_ERROR_INIT;
 	kp_files *files;
 	keep_status status = find_base(url, room, err);
 
@@ -250,24 +252,27 @@ static keep_status files_open(const char *url, const keep_engine_options *option
 	files->value_bytes_max = (size_t)options->value_bytes_max;
 	files->timeout_ms = options->timeout_ms;
 	files->base = files->keep = files->tmp = files->trash = files->control_fd = -1;
-	pthread_mutex_init(&files->writer_mutex, NULL);
-	pthread_mutex_init(&files->cache_mutex, NULL);
+	status = kp_files_locks_init(files, err);
+	if (status != KEEP_OK) {
+		kp_free(files);
+		return status;
+	}
 	files->base_path = kp_alloc(strlen(room) + 1);
 	status = files->base_path ? KEEP_OK : kp_fail_memory(err, "an engine");
 	if (status == KEEP_OK) {
-		strcpy(files->base_path, room);
-		status = open_base(files, options->create, err);
+		memcpy(files->base_path, room, strlen(room) + 1);
+		status = open_base(files, options->create, &made);
 	}
 	if (status == KEEP_OK)
-		status = files->read_only ? kp_files_control_open(files, err)
-					  : open_for_writing(files, err);
+		status = files->read_only ? kp_files_control_open(files, &made)
+					  : open_for_writing(files, &made);
 	if (status == KEEP_OK)
-		status = kp_files_cache_open(files, err);
+		status = kp_files_cache_open(files, &made);
 	if (status != KEEP_OK)
 		files_close(&files->store);
 	else
 		*out = &files->store;
-	return status;
+	return kp_files_report(status, &made, err);
 }
 
 static const char *files_durability(const kp_store *store)
@@ -296,17 +301,18 @@ static keep_status files_get(kp_store *store, const kp_path *path, keep_buffer *
 			     keep_error *err)
 {
 	kp_files *files = (kp_files *)store;
+	keep_error made = KEEP_ERROR_INIT;
 	keep_status status = KEEP_OK;
 
 	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
 		uint64_t epoch;
 		bool held, is_final;
 
-		status = hold_still(files, tries, &held, err);
+		status = hold_still(files, tries, &held, &made);
 		if (status == KEEP_OK)
-			status = kp_files_wait_quiet(files, true, &epoch, err);
+			status = kp_files_wait_quiet(files, true, &epoch, &made);
 		if (status == KEEP_OK) {
-			status = kp_files_document_get(files, path->text, value, err);
+			status = kp_files_document_get(files, path->text, value, &made);
 			is_final = status != KEEP_NOT_FOUND || kp_files_is_unchanged(files, epoch);
 		} else {
 			is_final = true;
@@ -314,9 +320,9 @@ static keep_status files_get(kp_store *store, const kp_path *path, keep_buffer *
 		if (held)
 			kp_files_unlock(files);
 		if (is_final)
-			return status;
+			break;
 	}
-	return status;
+	return kp_files_report(status, &made, err);
 }
 
 /* ---------------------------------------------------------------- list and count */
@@ -357,7 +363,8 @@ static void release_page(page *rows)
 	*rows = (page){.count = 0};
 }
 
-/* Names and places as the order has them now; `total` (may be NULL) is how many there are in all. */
+/* Names and places as the order has them now; `total` (may be NULL) is how many there are in all.
+ */
 static keep_status copy_page(kp_files *files, keep_bytes path, int folder, bool fresh,
 			     int64_t offset, int64_t limit, page *rows, int64_t *total,
 			     keep_error *err)
@@ -390,10 +397,9 @@ static keep_status read_page(kp_files *files, int folder, const page *rows, keep
 	for (size_t i = 0; status == KEEP_OK && i < rows->count; i++) {
 		const page_entry *row = &rows->entries[i];
 
-		status = kp_files_name(files, row->name, name, err);
+		status = kp_files_document_name(files, row->name, name, err);
 		if (status != KEEP_OK)
 			break;
-		strcat(name, "/" KP_FILES_DOCUMENT);
 		status = kp_files_document_read(files, folder, name, &value, &mtime, err);
 		if (status == KEEP_NOT_FOUND || (status == KEEP_OK && mtime != row->mtime)) {
 			*stale = true;
@@ -469,15 +475,20 @@ static keep_status list_rows(kp_files *files, const kp_path *path, int64_t offse
 static keep_status files_list(kp_store *store, const kp_path *path, int64_t offset, int64_t limit,
 			      keep_engine_sink *sink, keep_error *err)
 {
+	keep_error made = KEEP_ERROR_INIT;
 	int64_t total;
+	keep_status status = list_rows((kp_files *)store, path, offset, limit, sink, &total, &made);
 
-	return list_rows((kp_files *)store, path, offset, limit, sink, &total, err);
+	return kp_files_report(status, &made, err);
 }
 
 static keep_status files_count(kp_store *store, const kp_path *path, int64_t *count,
 			       keep_error *err)
 {
-	return list_rows((kp_files *)store, path, 0, 0, NULL, count, err);
+	keep_error made = KEEP_ERROR_INIT;
+	keep_status status = list_rows((kp_files *)store, path, 0, 0, NULL, count, &made);
+
+	return kp_files_report(status, &made, err);
 }
 
 /* ---------------------------------------------------------------- watch */
@@ -538,7 +549,8 @@ static bool look_at_ring(files_watch *watch)
 static void sleep_at_bell(kp_files *files, uint32_t heard, int64_t ms)
 {
 	kp_files_control *control = kp_files_control_of(files);
-	struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+	struct timespec time = {.tv_sec = (time_t)(ms / 1000),
+				.tv_nsec = (long)(ms % 1000) * 1000000};
 
 	if (!control || files->read_only) {
 		nanosleep(&time, NULL);

@@ -53,32 +53,32 @@ enum kp_files_state {
 
 /*
  * The page that all processes of a store share. Everything in it is derived: when it is missing or
- * damaged it is made anew. Changed only by the holder of the writers' lock, except `sleepers` and the
- * clearing of `unsynced`.
+ * damaged it is made anew. Changed only by the holder of the writers' lock, except `sleepers` and
+ * the clearing of `unsynced`.
  */
 typedef struct kp_files_control {
 	char magic[8];
 	uint32_t version;
 	uint32_t size;
 	_Atomic uint64_t session;  /* changes when the file is made anew */
-	_Atomic uint64_t gen;	   /* odd while a change is being applied */
-	_Atomic uint64_t epoch;	   /* counts changes of more than one document, as they begin */
-	_Atomic uint32_t state;	   /* kp_files_state */
-	_Atomic uint32_t bell;	   /* futex: counts publications */
+	_Atomic uint64_t gen;      /* odd while a change is being applied */
+	_Atomic uint64_t epoch;    /* counts changes of more than one document, as they begin */
+	_Atomic uint32_t state;    /* kp_files_state */
+	_Atomic uint32_t bell;     /* futex: counts publications */
 	_Atomic uint32_t sleepers; /* watches that may be waiting on `bell` */
 	_Atomic uint32_t unused;
-	_Atomic uint64_t head;	   /* bytes ever published in the ring */
+	_Atomic uint64_t head;     /* bytes ever published in the ring */
 	_Atomic uint64_t reserved; /* >= head: bytes up to here may be being overwritten */
 	/* Hashes of paths whose folder was made and whose entry in its parent is not synced yet. */
 	_Atomic uint64_t unsynced[KP_FILES_UNSYNCED_MAX];
 } kp_files_control;
 
 enum kp_files_record_kind {
-	KP_FILES_SET = 1, /* a document has this mtime now */
-	KP_FILES_UNSET,	  /* a path and all below it are gone */
+	KP_FILES_SET = 1,    /* a document has this mtime now */
+	KP_FILES_UNSET,      /* a path and all below it are gone */
 	KP_FILES_UNSET_LEAF, /* the same, and there was nothing below it */
-	KP_FILES_TOUCH,	  /* the folder's mtime changed, its documents did not */
-	KP_FILES_RESET	  /* forget everything */
+	KP_FILES_TOUCH,      /* the folder's mtime changed, its documents did not */
+	KP_FILES_RESET       /* forget everything */
 };
 
 typedef struct kp_files_record {
@@ -92,7 +92,8 @@ typedef struct kp_files_record {
 
 #define KP_FILES_RECORD_MAX (sizeof(kp_files_record) + KEEP_PATH_BYTES_MAX + 8)
 
-/* ---------------------------------------------------------------- an order (engine_files_order.c) */
+/* ---------------------------------------------------------------- an order (engine_files_order.c)
+ */
 
 typedef struct kp_files_entry {
 	int64_t mtime;
@@ -101,7 +102,8 @@ typedef struct kp_files_entry {
 	char name[];
 } kp_files_entry;
 
-/* The children of a folder that have a value, by (mtime, name descending); the last is the newest. */
+/* The children of a folder that have a value, by (mtime, name descending); the last is the newest.
+ */
 typedef struct kp_files_order {
 	struct kp_files_block **blocks;
 	size_t block_count, block_capacity;
@@ -125,10 +127,11 @@ keep_status kp_files_order_copy(const kp_files_order *from, kp_files_order *to,
 				keep_error *err) KEEP_MUST_CHECK;
 void kp_files_order_release(kp_files_order *order);
 
-/* ---------------------------------------------------------------- the cache (engine_files_cache.c) */
+/* ---------------------------------------------------------------- the cache (engine_files_cache.c)
+ */
 
 typedef struct kp_files_folder {
-	struct kp_files_folder *next;	       /* in its bucket */
+	struct kp_files_folder *next;          /* in its bucket */
 	struct kp_files_folder *newer, *older; /* by last use */
 	kp_files_order order;
 	uint64_t ino;
@@ -161,10 +164,12 @@ typedef struct kp_files {
 	int base, keep, tmp, trash; /* descriptors, -1 when there is none */
 	int control_fd;
 	kp_files_control *_Atomic control; /* NULL: read-only, and there is none */
-	unsigned slot;			   /* this opener's, in the names it makes */
-	_Atomic uint64_t counter;	   /* for those names */
-	_Atomic uint64_t unsets;	   /* done by this opener */
-	pthread_mutex_t writer_mutex;	   /* the writers' lock among the threads of this opener */
+	unsigned slot;                     /* this opener's, in the names it makes */
+	_Atomic uint64_t counter;          /* for those names */
+	_Atomic uint64_t unsets;           /* done by this opener */
+	pthread_mutex_t writer_mutex; /* guards the next two: the writers' lock among threads */
+	pthread_cond_t writer_left;
+	bool writer_is_here;
 	pthread_mutex_t cache_mutex;
 	kp_files_cache cache;
 } kp_files;
@@ -174,11 +179,26 @@ static inline kp_files_control *kp_files_control_of(kp_files *files)
 	return atomic_load_explicit(&files->control, memory_order_acquire);
 }
 
+/*
+ * Inside, a failure may be an answer ("there is no such folder") that the call then gets over. So
+ * the table's functions collect failures in an error of their own and hand out only the last.
+ */
+static inline keep_status kp_files_report(keep_status status, const keep_error *made,
+					  keep_error *err)
+{
+	if (status != KEEP_OK && err)
+		*err = *made;
+	return status;
+}
+
 /* ---------------------------------------------------------------- names and calls (…_tree.c) */
 
 /* The folder's name for a segment, zero-terminated in out[KP_FILES_NAME_MAX]. */
 keep_status kp_files_name(const kp_files *files, keep_bytes segment, char *out,
 			  keep_error *err) KEEP_MUST_CHECK;
+/* The same and "/index.json". */
+keep_status kp_files_document_name(const kp_files *files, keep_bytes segment, char *out,
+				   keep_error *err) KEEP_MUST_CHECK;
 bool kp_files_is_escaped(const kp_files *files, keep_bytes segment);
 /* A path as it is on disk, relative to the base; "" for the root; out[KP_FILES_PATH_MAX]. */
 keep_status kp_files_disk_path(const kp_files *files, keep_bytes path, char *out,
@@ -210,7 +230,8 @@ int kp_files_dir_fd(const kp_files_dir *dir);
 void kp_files_dir_close(kp_files_dir *dir);
 
 /* The segment that a folder of that name stands for, in `out` [KEEP_SEGMENT_BYTES_MAX + 1];
-   NOT_FOUND: none (reserved, not UTF-8). CORRUPT: an escape whose name is missing or not its own. */
+   NOT_FOUND: none (reserved, not UTF-8). CORRUPT: an escape whose name is missing or not its own.
+ */
 keep_status kp_files_segment(const kp_files *files, int folder, const char *name, char *out,
 			     keep_error *err) KEEP_MUST_CHECK;
 
@@ -226,11 +247,13 @@ keep_status kp_files_document_get(const kp_files *files, keep_bytes path, keep_b
 
 /* ---------------------------------------------------------------- the control (…_control.c) */
 
+keep_status kp_files_locks_init(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
+void kp_files_locks_release(kp_files *files);
 /* Map .keep/control, making it when this is a writing opener; take a slot. */
 keep_status kp_files_control_open(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
 void kp_files_control_close(kp_files *files);
-bool kp_files_slot_is_alive(const kp_files *files, unsigned slot); /* another opener's */
-bool kp_files_is_alone(const kp_files *files);			   /* no other writing opener */
+bool kp_files_slot_is_alive(const kp_files *files, int64_t slot); /* another opener's */
+bool kp_files_is_alone(const kp_files *files);                    /* no other writing opener */
 
 /* The writers' lock; finishes first what a killed writer left. BUSY after timeout_ms. */
 keep_status kp_files_lock(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
@@ -245,7 +268,7 @@ void kp_files_set_state(kp_files *files, enum kp_files_state state);
 void kp_files_publish(kp_files *files, keep_bytes records);
 
 /* Wait until nothing is being applied (by a live writer; what a dead one left is finished first).
-   *epoch is for kp_files_is_unchanged. */
+ *epoch is for kp_files_is_unchanged. */
 keep_status kp_files_wait_quiet(kp_files *files, bool only_many, uint64_t *epoch,
 				keep_error *err) KEEP_MUST_CHECK;
 /* True when nothing that began since could have shown a part of itself. */
@@ -261,13 +284,14 @@ bool kp_files_ring_next(kp_files *files, uint64_t *position, uint64_t *session,
 keep_status kp_files_cache_open(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
 void kp_files_cache_release(kp_files *files);
 /*
- * The up to date order of the folder `path`, open at `folder_fd`; the caller holds cache_mutex for as
- * long as it looks at it. `fresh`: do not believe what is cached.
+ * The up to date order of the folder `path`, open at `folder_fd`; the caller holds cache_mutex for
+ * as long as it looks at it. `fresh`: do not believe what is cached.
  */
 keep_status kp_files_order_use(kp_files *files, keep_bytes path, int folder_fd, bool fresh,
 			       const kp_files_order **order, keep_error *err) KEEP_MUST_CHECK;
 
-/* ---------------------------------------------------------------- changes (…_plan.c, _apply.c, _batch.c) */
+/* ---------------------------------------------------------------- changes (…_plan.c, _apply.c,
+ * _batch.c) */
 
 /* A value that waits in .keep/tmp. */
 typedef struct kp_files_temp {
@@ -301,7 +325,7 @@ keep_status kp_files_record_add(keep_buffer *records, enum kp_files_record_kind 
 /* One document that a plan writes. */
 typedef struct kp_files_put {
 	kp_path path;
-	size_t change;	/* whose value it is */
+	size_t change;   /* whose value it is */
 	bool is_dropped; /* a later change of the same plan took its place */
 	int64_t mtime;
 } kp_files_put;
@@ -312,12 +336,15 @@ typedef struct kp_files_plan {
 	size_t put_count;
 	keep_bytes *removals; /* paths on disk, which exist */
 	size_t removal_count, removal_capacity;
-	bool is_clear; /* everything that was there goes */
+	bool is_clear;       /* everything that was there goes */
 	keep_buffer records; /* for the ring; folder_mtime is not known yet */
 	kp_arena arena;
 } kp_files_plan;
 
-#define KP_FILES_PLAN_INIT {.put_count = 0}
+#define KP_FILES_PLAN_INIT                                                                         \
+	{                                                                                          \
+		.put_count = 0                                                                     \
+	}
 
 /* Work the changes out against the store, whose writers' lock is held. CONFLICT: an expectation. */
 keep_status kp_files_plan_make(kp_files *files, const kp_change *changes, size_t count,
@@ -328,7 +355,7 @@ void kp_files_plan_release(kp_files_plan *plan);
 
 typedef struct kp_files_step {
 	bool is_removal;
-	keep_bytes path; /* of a document; of a removal: the folder on disk */
+	keep_bytes path;                   /* of a document; of a removal: the folder on disk */
 	char name[KP_FILES_TEMP_NAME_MAX]; /* in .keep/tmp; of a removal: in .keep/trash */
 	int64_t mtime;
 } kp_files_step;
@@ -346,7 +373,8 @@ keep_status kp_files_journal_remove(kp_files *files, keep_error *err) KEEP_MUST_
 /* Finish or undo what a killed writer left; the caller holds the writers' lock. */
 keep_status kp_files_recover(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
 
-/* The folder that holds an entry of the store, by the entry's path on disk; *name is its last part. */
+/* The folder that holds an entry of the store, by the entry's path on disk; *name is its last part.
+ */
 keep_status kp_files_holder_open(const kp_files *files, const char *disk, int *fd,
 				 const char **name, keep_error *err) KEEP_MUST_CHECK;
 /* A name of this opener's, unused in .keep/tmp and .keep/trash. */

@@ -1,9 +1,9 @@
 /*
  * engine_files_apply.c - one change alone: set, unset, compare and set.
  *
- * A value is written to .keep/tmp and synced before the writers' lock is taken, and the names it got
- * are synced after the lock is released. So the lock is held for some microseconds, the syncs of
- * several threads and processes run side by side (and share the file system's commits), and no
+ * A value is written to .keep/tmp and synced before the writers' lock is taken, and the names it
+ * got are synced after the lock is released. So the lock is held for some microseconds, the syncs
+ * of several threads and processes run side by side (and share the file system's commits), and no
  * reader ever waits for a disk.
  *
  *     write tmp, sync it        no lock
@@ -63,15 +63,15 @@ keep_status kp_files_place(const kp_files_order *order, const kp_change *change,
 		return KEEP_OK;
 	end = *mtime + (KP_FILES_NS_PER_MS - 1);
 	if (newest->mtime >= end)
-		return kp_fail(err, KEEP_FULL, "too many documents beside '%" KP_PRI
-			       "' have the score %lld",
+		return kp_fail(err, KEEP_FULL,
+			       "too many documents beside '%" KP_PRI "' have the score %lld",
 			       KP_ARG(change->path.text), (long long)score);
 	*mtime = newest->mtime + 1;
 	return KEEP_OK;
 }
 
-/* The millisecond of a change is used up: move its documents to the beginning of it, the oldest first,
-   so that their order is right at every moment. FULL when they really are that many. */
+/* The millisecond of a change is used up: move its documents to the beginning of it, the oldest
+   first, so that their order is right at every moment. FULL when they really are that many. */
 static keep_status renumber(kp_files *files, const kp_change *change, int parent,
 			    const kp_files_order *order, keep_error *err)
 {
@@ -92,12 +92,10 @@ static keep_status renumber(kp_files *files, const kp_change *change, int parent
 		const kp_files_entry *entry = kp_files_order_at(order, all - 1 - i);
 		int failed = 0;
 
-		status = kp_files_name(files, (keep_bytes){entry->name, entry->name_len}, name,
-				       err);
-		if (status == KEEP_OK) {
-			strcat(name, "/" KP_FILES_DOCUMENT);
+		status = kp_files_document_name(files, (keep_bytes){entry->name, entry->name_len},
+						name, err);
+		if (status == KEEP_OK)
 			failed = kp_files_set_mtime(parent, name, first + (int64_t)i);
-		}
 		if (failed && failed != ENOENT)
 			status = kp_fail_errno(err, failed, "cannot renumber %s", name);
 	}
@@ -237,9 +235,10 @@ keep_status kp_files_make_parent(kp_files *files, const kp_path *path, bool sync
 		status = enter_folder(files, segment, folder, &next, &is_new, err);
 		if (status == KEEP_OK && is_new) {
 			kp_moment("engine_files.made_ancestor");
-			publish_touch(files,
-				      (keep_bytes){start, at == start ? 0 : (size_t)(at - start) - 1},
-				      folder);
+			publish_touch(
+				files,
+				(keep_bytes){start, at == start ? 0 : (size_t)(at - start) - 1},
+				folder);
 			if (sync)
 				status = kp_file_sync(folder, err);
 		}
@@ -424,8 +423,7 @@ static keep_status sync_value(kp_files *files, const kp_path *path, int parent, 
 	if (status == KEEP_OK && is_new)
 		clear_unsynced(files, path->text);
 	if (status != KEEP_OK) {
-		if (err)
-			err->status = KEEP_UNCERTAIN;
+		err->status = KEEP_UNCERTAIN;
 		status = kp_prefix(err, KEEP_UNCERTAIN, "stored, but perhaps not durably");
 	}
 	return status;
@@ -460,13 +458,13 @@ static keep_status set_one(kp_files *files, const kp_change *change, kp_files_te
 		is_marked = !is_new || mark_unsynced(files, change->path.text);
 	}
 	if (status == KEEP_OK && !is_marked) /* no room to tell others: they wait this once */
-		status = sync_value(files, &change->path, parent, folder, is_new, has_unsynced,
-				    err);
+		status =
+			sync_value(files, &change->path, parent, folder, is_new, has_unsynced, err);
 	kp_files_unlock(files);
 	kp_moment("engine_files.unlocked");
 	if (status == KEEP_OK && is_marked && !files->relaxed)
-		status = sync_value(files, &change->path, parent, folder, is_new, has_unsynced,
-				    err);
+		status =
+			sync_value(files, &change->path, parent, folder, is_new, has_unsynced, err);
 	kp_file_close(&folder);
 	kp_file_close(&parent);
 	return status;
@@ -528,8 +526,7 @@ static keep_status unset_one(kp_files *files, const kp_change *change, keep_erro
 	else if (status == KEEP_OK && !files->relaxed) {
 		status = kp_file_sync(parent, err);
 		if (status != KEEP_OK && moved) {
-			if (err)
-				err->status = KEEP_UNCERTAIN;
+			err->status = KEEP_UNCERTAIN;
 			status = kp_prefix(err, KEEP_UNCERTAIN, "unset, but perhaps not durably");
 		}
 	}
@@ -605,9 +602,33 @@ static keep_status write_temps(kp_files *files, const kp_change *changes, size_t
 	return status;
 }
 
+static keep_status apply_changes(kp_files *files, const kp_change *changes, size_t count,
+				 kp_files_temp *temps, keep_error *err)
+{
+	keep_status status = write_temps(files, changes, count, temps, err);
+
+	if (status == KEEP_OK && (count > 1 || changes->path.depth == 0))
+		status = kp_files_apply_many(files, changes, count, temps, err);
+	else if (status == KEEP_OK && kp_files_is_set(changes))
+		status = set_one(files, changes, temps, err);
+	else if (status == KEEP_OK)
+		status = unset_one(files, changes, err);
+	for (size_t i = 0; i < count; i++) {
+		if (temps[i].name[0])
+			(void)unlinkat(files->tmp, temps[i].name, 0);
+	}
+	/* Our own folders are there as long as the store is. */
+	if (status == KEEP_NOT_FOUND) {
+		err->status = KEEP_UNAVAILABLE;
+		status = kp_prefix(err, KEEP_UNAVAILABLE, "the store changed under us");
+	}
+	return status;
+}
+
 keep_status kp_files_apply(kp_store *store, const kp_change *changes, size_t count, keep_error *err)
 {
 	kp_files *files = (kp_files *)store;
+	keep_error made = KEEP_ERROR_INIT;
 	kp_files_temp one = {.name = ""};
 	kp_files_temp *temps = &one;
 	keep_status status;
@@ -621,26 +642,8 @@ keep_status kp_files_apply(kp_store *store, const kp_change *changes, size_t cou
 		temps = kp_alloc_zero(count * sizeof *temps);
 	if (!temps)
 		return kp_fail_memory(err, "a batch");
-	status = write_temps(files, changes, count, temps, err);
-	if (status != KEEP_OK)
-		goto out;
-	if (count > 1 || changes->path.depth == 0)
-		status = kp_files_apply_many(files, changes, count, temps, err);
-	else if (kp_files_is_set(changes))
-		status = set_one(files, changes, temps, err);
-	else
-		status = unset_one(files, changes, err);
-out:
-	for (size_t i = 0; i < count; i++) {
-		if (temps[i].name[0])
-			(void)unlinkat(files->tmp, temps[i].name, 0);
-	}
+	status = apply_changes(files, changes, count, temps, &made);
 	if (temps != &one)
 		kp_free(temps);
-	if (status == KEEP_NOT_FOUND) {
-		if (err)
-			err->status = KEEP_UNAVAILABLE;
-		status = kp_prefix(err, KEEP_UNAVAILABLE, "the store changed under us");
-	}
-	return status;
+	return kp_files_report(status, &made, err);
 }

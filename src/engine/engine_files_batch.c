@@ -52,8 +52,8 @@ static keep_status make_steps(kp_files *files, const kp_files_plan *plan,
 	return status;
 }
 
-/* The folders that puts will need and that no removal of the same plan takes away can be made before
-   the commit: then a full disk is a clean failure. */
+/* The folders that puts will need and that no removal of the same plan takes away can be made
+   before the commit: then a full disk is a clean failure. */
 static keep_status make_folders(kp_files *files, const kp_files_plan *plan, keep_error *err)
 {
 	keep_status status = KEEP_OK;
@@ -151,8 +151,7 @@ static keep_status commit(kp_files *files, kp_files_plan *plan, const kp_files_s
 	kp_moment("engine_files.journal_written");
 	status = carry_out(files, plan, steps, count, err);
 	if (status != KEEP_OK) {
-		if (err)
-			err->status = KEEP_UNCERTAIN;
+		err->status = KEEP_UNCERTAIN;
 		return kp_prefix(err, KEEP_UNCERTAIN,
 				 "committed, and to be finished by the next change");
 	}

@@ -147,9 +147,7 @@ static void apply_record(kp_files_cache *cache, const kp_files_record *record)
 	kp_files_folder *folder;
 
 	switch (record->kind) {
-	case KP_FILES_SET:
-		apply_to_parent(cache, record, &path);
-		break;
+	case KP_FILES_SET: apply_to_parent(cache, record, &path); break;
 	case KP_FILES_UNSET:
 		drop_subtree(cache, path.text);
 		apply_to_parent(cache, record, &path);
@@ -165,8 +163,7 @@ static void apply_record(kp_files_cache *cache, const kp_files_record *record)
 		if (folder)
 			folder->mtime = record->folder_mtime;
 		break;
-	default:
-		drop_all(cache);
+	default: drop_all(cache);
 	}
 }
 
@@ -295,8 +292,8 @@ static keep_status find_current(kp_files *files, keep_bytes path, int folder_fd,
 					     "cannot look at the folder of '%" KP_PRI "'",
 					     KP_ARG(path));
 		folder = find_folder(&files->cache, path);
-		if (!folder || (folder->ino == about->st_ino &&
-				folder->mtime == kp_files_mtime(about)))
+		if (!folder ||
+		    (folder->ino == about->st_ino && folder->mtime == kp_files_mtime(about)))
 			break;
 		if (tries > 0 && (!is_busy || tries >= TRIES_WHILE_BUSY)) {
 			drop_folder(&files->cache, folder);

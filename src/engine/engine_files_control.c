@@ -2,11 +2,11 @@
  * engine_files_control.c - what the processes of one store share: a lock, three counters, a ring.
  *
  * .keep/control is mapped by every opener. Writers exclude each other with open-file-description
- * locks on bytes of it, which the kernel releases when a process dies. Readers take no lock and make
- * no system call here: `gen` is odd while something is being applied (a few microseconds, never a
- * sync), and `epoch` counts the changes of which a reader could see a part. The ring carries the last
- * changes, so that each process keeps its orders up to date from it instead of looking at every file
- * again.
+ * locks on bytes of it, which the kernel releases when a process dies. Readers take no lock and
+ * make no system call here: `gen` is odd while something is being applied (a few microseconds,
+ * never a sync), and `epoch` counts the changes of which a reader could see a part. The ring
+ * carries the last changes, so that each process keeps its orders up to date from it instead of
+ * looking at every file again.
  *
  *   byte 0         the turnstile: held while waiting for byte 1, so that a busy process that comes
  *                  back at once queues behind the one that sleeps
@@ -23,8 +23,8 @@
  *      ring to its head and then the files, knows every change of its orders.
  *   3. A record is copied out before `reserved` is looked at again: one that was being overwritten
  *      meanwhile is never believed. No length in the mapping is trusted.
- *   4. The file is fully allocated when it is made, so that a full disk is FULL at opening and not a
- *      signal later.
+ *   4. The file is fully allocated when it is made, so that a full disk is FULL at opening and not
+ * a signal later.
  *   5. A file that is not ours, of the wrong size or damaged is made anew under the lock; `session`
  *      then tells the others to forget their orders. That loses nothing.
  *
@@ -107,21 +107,45 @@ static keep_status wait_for_byte(kp_files *files, off_t byte, int64_t deadline_n
 
 /* ---------------------------------------------------------------- the writers' lock */
 
+static void let_threads(kp_files *files)
+{
+	pthread_mutex_lock(&files->writer_mutex);
+	files->writer_is_here = false;
+	pthread_cond_signal(&files->writer_left);
+	pthread_mutex_unlock(&files->writer_mutex);
+}
+
+/* Among the threads of this opener, which share its locks on bytes. False: not in time. */
+static bool hold_threads(kp_files *files, int64_t deadline_ns)
+{
+	struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000),
+				 .tv_nsec = (long)(deadline_ns % 1000000000)};
+	bool is_mine;
+	int failed = 0;
+
+	pthread_mutex_lock(&files->writer_mutex);
+	while (files->writer_is_here && failed == 0 && deadline_ns > 0)
+		failed = pthread_cond_timedwait(&files->writer_left, &files->writer_mutex, &until);
+	is_mine = !files->writer_is_here;
+	if (is_mine)
+		files->writer_is_here = true;
+	pthread_mutex_unlock(&files->writer_mutex);
+	return is_mine;
+}
+
 static void release_lock(kp_files *files)
 {
 	(void)lock_byte(files->control_fd, F_UNLCK, BYTE_WRITER);
-	pthread_mutex_unlock(&files->writer_mutex);
+	let_threads(files);
 }
 
 /* Both locks; nothing is recovered. */
 static keep_status take_lock(kp_files *files, keep_error *err)
 {
 	int64_t deadline_ns = kp_monotonic_ns() + files->timeout_ms * KP_FILES_NS_PER_MS;
-	struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / 1000000000),
-				    .tv_nsec = (long)(deadline_ns % 1000000000)};
 	keep_status status;
 
-	if (pthread_mutex_clocklock(&files->writer_mutex, CLOCK_MONOTONIC, &deadline) != 0)
+	if (!hold_threads(files, deadline_ns))
 		return kp_fail(err, KEEP_BUSY, "%s is locked by another thread", files->base_path);
 	status = wait_for_byte(files, BYTE_TURNSTILE, deadline_ns, err);
 	if (status == KEEP_OK) {
@@ -129,8 +153,19 @@ static keep_status take_lock(kp_files *files, keep_error *err)
 		(void)lock_byte(files->control_fd, F_UNLCK, BYTE_TURNSTILE);
 	}
 	if (status != KEEP_OK)
-		pthread_mutex_unlock(&files->writer_mutex);
+		let_threads(files);
 	return status;
+}
+
+/* The same without any waiting. */
+static bool try_lock(kp_files *files)
+{
+	if (!hold_threads(files, 0))
+		return false;
+	if (lock_byte(files->control_fd, F_WRLCK, BYTE_WRITER) == 0)
+		return true;
+	let_threads(files);
+	return false;
 }
 
 /* A killed writer's remains, by the holder of the lock. */
@@ -215,26 +250,29 @@ static char *ring_of(kp_files_control *control)
 	return (char *)control + KP_FILES_RING_AT;
 }
 
-/* Copy `len` bytes at a position, around the end. Plain stores and loads would race with the other
-   side, which is intended (invariant 3); bytes are moved as relaxed atomics to say so. */
+/* Copy `len` bytes, a multiple of 8, at a position, around the end. The other side may be doing the
+   opposite at the same time (invariant 3), so the words are atomic: released after `reserved` was
+   stored, acquired before it is loaded again. */
 static void ring_write(kp_files_control *control, uint64_t at, const char *from, size_t len)
 {
 	for (size_t i = 0; i < len; i += 8) {
 		uint64_t word;
-		_Atomic uint64_t *slot = (_Atomic uint64_t *)(void *)(ring_of(control) +
-								     (at + i) % KP_FILES_RING_BYTES);
+		_Atomic uint64_t *slot =
+			(_Atomic uint64_t *)(void *)(ring_of(control) +
+						     (at + i) % KP_FILES_RING_BYTES);
 
 		memcpy(&word, from + i, sizeof word);
-		atomic_store_explicit(slot, word, memory_order_relaxed);
+		atomic_store_explicit(slot, word, memory_order_release);
 	}
 }
 
 static void ring_read(kp_files_control *control, uint64_t at, char *to, size_t len)
 {
 	for (size_t i = 0; i < len; i += 8) {
-		_Atomic uint64_t *slot = (_Atomic uint64_t *)(void *)(ring_of(control) +
-								     (at + i) % KP_FILES_RING_BYTES);
-		uint64_t word = atomic_load_explicit(slot, memory_order_relaxed);
+		_Atomic uint64_t *slot =
+			(_Atomic uint64_t *)(void *)(ring_of(control) +
+						     (at + i) % KP_FILES_RING_BYTES);
+		uint64_t word = atomic_load_explicit(slot, memory_order_acquire);
 
 		memcpy(to + i, &word, sizeof word);
 	}
@@ -249,7 +287,6 @@ void kp_files_publish(kp_files *files, keep_bytes records)
 	if (records.len > KP_FILES_RING_BYTES / 2)
 		records = (keep_bytes){(const char *)&reset, sizeof reset};
 	atomic_store(&control->reserved, head + records.len);
-	atomic_thread_fence(memory_order_seq_cst);
 	ring_write(control, head, records.data, records.len);
 	atomic_store(&control->head, head + records.len);
 	ring_bell(control);
@@ -274,7 +311,6 @@ bool kp_files_ring_next(kp_files *files, uint64_t *position, uint64_t *session,
 	if (is_whole) {
 		ring_read(control, *position + sizeof *record, record->path,
 			  record->size - sizeof *record);
-		atomic_thread_fence(memory_order_seq_cst);
 		is_whole = atomic_load(&control->reserved) - *position <= KP_FILES_RING_BYTES &&
 			   atomic_load(&control->session) == now;
 	}
@@ -294,7 +330,6 @@ bool kp_files_is_unchanged(kp_files *files, uint64_t epoch)
 {
 	kp_files_control *control = kp_files_control_of(files);
 
-	atomic_thread_fence(memory_order_seq_cst);
 	return !control || atomic_load(&control->epoch) == epoch;
 }
 
@@ -312,12 +347,8 @@ static keep_status help_dead_writer(kp_files *files, keep_error *err)
 			       "%s: a killed process left a change half done; open it for writing",
 			       files->base_path);
 	}
-	if (pthread_mutex_trylock(&files->writer_mutex) != 0)
+	if (!try_lock(files))
 		return KEEP_OK;
-	if (lock_byte(files->control_fd, F_WRLCK, BYTE_WRITER) != 0) {
-		pthread_mutex_unlock(&files->writer_mutex);
-		return KEEP_OK;
-	}
 	status = recover(files, err);
 	release_lock(files);
 	return status;
@@ -343,8 +374,7 @@ keep_status kp_files_wait_quiet(kp_files *files, bool only_many, uint64_t *epoch
 			continue;
 		}
 		if (deadline_ns == 0)
-			deadline_ns =
-				kp_monotonic_ns() + files->timeout_ms * KP_FILES_NS_PER_MS;
+			deadline_ns = kp_monotonic_ns() + files->timeout_ms * KP_FILES_NS_PER_MS;
 		status = help_dead_writer(files, err);
 		if (status == KEEP_OK && kp_monotonic_ns() >= deadline_ns)
 			status = kp_fail(err, KEEP_BUSY, "%s: a change takes too long",
@@ -356,9 +386,31 @@ keep_status kp_files_wait_quiet(kp_files *files, bool only_many, uint64_t *epoch
 
 /* ---------------------------------------------------------------- opening */
 
-bool kp_files_slot_is_alive(const kp_files *files, unsigned slot)
+keep_status kp_files_locks_init(kp_files *files, keep_error *err)
 {
-	return slot < SLOTS && is_held_by_other(files->control_fd, BYTE_SLOTS + (off_t)slot, 1);
+	pthread_condattr_t monotonic;
+
+	if (pthread_condattr_init(&monotonic) != 0)
+		return kp_fail_memory(err, "an engine");
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&files->writer_left, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
+	(void)pthread_mutex_init(&files->writer_mutex, NULL);
+	(void)pthread_mutex_init(&files->cache_mutex, NULL);
+	return KEEP_OK;
+}
+
+void kp_files_locks_release(kp_files *files)
+{
+	pthread_cond_destroy(&files->writer_left);
+	pthread_mutex_destroy(&files->writer_mutex);
+	pthread_mutex_destroy(&files->cache_mutex);
+}
+
+bool kp_files_slot_is_alive(const kp_files *files, int64_t slot)
+{
+	return slot >= 0 && slot < SLOTS &&
+	       is_held_by_other(files->control_fd, BYTE_SLOTS + (off_t)slot, 1);
 }
 
 bool kp_files_is_alone(const kp_files *files)
@@ -392,7 +444,8 @@ static keep_status allocate(kp_files *files, keep_error *err)
 {
 	static const char zeros[4096];
 	keep_status status = KEEP_OK;
-	int failed = kp_fault(KP_FAULT_FILE) ? EIO : posix_fallocate(files->control_fd, 0, CONTROL_BYTES);
+	int failed = kp_fault(KP_FAULT_FILE) ? EIO
+					     : posix_fallocate(files->control_fd, 0, CONTROL_BYTES);
 
 	if (failed == EOPNOTSUPP || failed == EINVAL) {
 		for (size_t at = 0; status == KEEP_OK && at < CONTROL_BYTES; at += sizeof zeros)
@@ -409,9 +462,9 @@ static keep_status allocate(kp_files *files, keep_error *err)
 static keep_status map_control(kp_files *files, keep_error *err)
 {
 	int protection = files->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
-	void *at = kp_fault(KP_FAULT_FILE)
-			   ? MAP_FAILED
-			   : mmap(NULL, CONTROL_BYTES, protection, MAP_SHARED, files->control_fd, 0);
+	void *at = kp_fault(KP_FAULT_FILE) ? MAP_FAILED
+					   : mmap(NULL, CONTROL_BYTES, protection, MAP_SHARED,
+						  files->control_fd, 0);
 
 	if (at == MAP_FAILED)
 		return kp_fail_errno(err, errno ? errno : EIO, "cannot map %s/.keep/control",
@@ -439,7 +492,6 @@ static keep_status check_control(kp_files *files, keep_error *err)
 	control->version = VERSION;
 	control->size = CONTROL_BYTES;
 	atomic_store(&control->session, session | 1);
-	atomic_thread_fence(memory_order_seq_cst);
 	memcpy(control->magic, MAGIC, sizeof MAGIC);
 	return KEEP_OK;
 }

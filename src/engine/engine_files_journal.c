@@ -36,7 +36,7 @@ typedef struct header {
 	char magic[8];
 	uint32_t version;
 	uint32_t synced; /* it was synced before it got its name */
-	uint64_t size;	 /* of the whole file */
+	uint64_t size;   /* of the whole file */
 	uint64_t count;
 	unsigned char digest[KP_SHA256_SIZE]; /* of what follows */
 } header;
@@ -92,8 +92,8 @@ keep_status kp_files_journal_write(kp_files *files, const kp_files_step *steps, 
 
 	kp_files_own_name(files, temp);
 	if (status == KEEP_OK)
-		status = kp_file_open(files->tmp, temp, O_WRONLY | O_CREAT | O_EXCL, 0600, &fd,
-				      err);
+		status =
+			kp_file_open(files->tmp, temp, O_WRONLY | O_CREAT | O_EXCL, 0600, &fd, err);
 	if (status == KEEP_OK)
 		status = kp_file_append(fd, kp_buffer_bytes(&bytes), err);
 	if (status == KEEP_OK && !files->relaxed)
@@ -108,10 +108,10 @@ keep_status kp_files_journal_write(kp_files *files, const kp_files_step *steps, 
 		status = kp_file_sync(files->keep, err);
 	if (status != KEEP_OK && fd >= 0) {
 		/* Named but not known to be durable: take it back, or admit that we cannot. */
-		if (unlinkat(is_named ? files->keep : files->tmp, is_named ? JOURNAL : temp, 0) != 0 &&
+		if (unlinkat(is_named ? files->keep : files->tmp, is_named ? JOURNAL : temp, 0) !=
+			    0 &&
 		    is_named) {
-			if (err)
-				err->status = KEEP_UNCERTAIN;
+			err->status = KEEP_UNCERTAIN;
 			status = kp_prefix(err, KEEP_UNCERTAIN, "a journal was left behind");
 		}
 	}
@@ -286,8 +286,8 @@ static keep_status check_journal(keep_bytes bytes, header *head, keep_error *err
 		return kp_fail(err, KEEP_TOO_NEW, "a newer Keep left a journal");
 	if (head->size != bytes.len)
 		return KEEP_NOT_FOUND;
-	status = kp_sha256((keep_bytes){bytes.data + sizeof *head, bytes.len - sizeof *head}, digest,
-			   err);
+	status = kp_sha256((keep_bytes){bytes.data + sizeof *head, bytes.len - sizeof *head},
+			   digest, err);
 	if (status != KEEP_OK || memcmp(digest, head->digest, sizeof digest) == 0)
 		return status;
 	return head->synced ? kp_fail(err, KEEP_CORRUPT, "the journal fails its digest")

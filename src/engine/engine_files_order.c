@@ -2,8 +2,8 @@
  * engine_files_order.c - one folder's order in memory: which children have a value, newest first.
  *
  * A two-level array: blocks of up to BLOCK_ENTRIES pointers, sorted by (mtime, name descending), so
- * that putting, removing and finding the nth newest cost a binary search and one short memmove, also
- * for a history that arrives oldest first. Beside it a hash table by name.
+ * that putting, removing and finding the nth newest cost a binary search and one short memmove,
+ * also for a history that arrives oldest first. Beside it a hash table by name.
  *
  * Invariants:
  *   1. Every entry is in exactly one block and one bucket; count is their number.
@@ -42,7 +42,8 @@ static int compare(const kp_files_entry *entry, int64_t mtime, keep_bytes name)
 	return name.data ? -kp_bytes_compare(name_of(entry), name) : 1;
 }
 
-/* The first entry that is not before the key: its block and index; block_count when there is none. */
+/* The first entry that is not before the key: its block and index; block_count when there is none.
+ */
 static void locate(const kp_files_order *order, int64_t mtime, keep_bytes name, size_t *block,
 		   size_t *index)
 {

@@ -28,7 +28,7 @@ typedef struct table {
 	struct {
 		keep_bytes path; /* absent: free */
 		size_t value;
-	} *slots;
+	} * slots;
 	size_t mask;
 	unsigned char key[16];
 } table;
@@ -84,9 +84,9 @@ typedef struct planner {
 	kp_files_plan *plan;
 	view *views;
 	size_t view_count;
-	table puts;  /* path -> the latest put of it */
+	table puts; /* path -> the latest put of it */
 	table views_by_path;
-	table gone;  /* paths unset so far */
+	table gone; /* paths unset so far */
 	bool all_gone;
 } planner;
 

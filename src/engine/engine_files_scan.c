@@ -2,7 +2,8 @@
  * engine_files_scan.c - every document below a path, in bounded memory.
  *
  * Depth first, one open folder per level (64 at most), one entry in hand. The kernel's cursor in an
- * open folder gives every entry that is there throughout exactly once, whatever else comes and goes.
+ * open folder gives every entry that is there throughout exactly once, whatever else comes and
+ * goes.
  *
  * Invariants:
  *   1. No lock is held while the callback runs.
@@ -94,6 +95,7 @@ keep_status kp_files_scan(kp_store *store, const kp_path *path, kp_scan_callback
 {
 	kp_files *files = (kp_files *)store;
 	scanner *scan = kp_alloc_zero(sizeof *scan);
+	keep_error made = KEEP_ERROR_INIT;
 	keep_status status;
 	int fd = -1;
 
@@ -102,9 +104,9 @@ keep_status kp_files_scan(kp_store *store, const kp_path *path, kp_scan_callback
 	*scan = (scanner){.files = files, .callback = callback, .ctx = ctx};
 	if (path->text.len > 0)
 		memcpy(scan->path, path->text.data, path->text.len);
-	status = kp_files_folder_open(files, path->text, O_RDONLY, &fd, err);
+	status = kp_files_folder_open(files, path->text, O_RDONLY, &fd, &made);
 	if (status == KEEP_OK)
-		status = push(scan, fd, path->text.len, err);
+		status = push(scan, fd, path->text.len, &made);
 	kp_file_close(&fd);
 	while (status == KEEP_OK && scan->depth > 0 && !scan->is_ended) {
 		level *at = &scan->levels[scan->depth - 1];
@@ -112,18 +114,18 @@ keep_status kp_files_scan(kp_store *store, const kp_path *path, kp_scan_callback
 		int failed = kp_files_dir_next(&at->dir, &entry);
 
 		if (failed) {
-			status = kp_fail_errno(err, failed, "cannot read a folder of %s",
+			status = kp_fail_errno(&made, failed, "cannot read a folder of %s",
 					       files->base_path);
 		} else if (!entry.name) {
 			kp_files_dir_close(&at->dir);
 			scan->depth--;
 		} else if (entry.is_folder) {
-			status = visit(scan, entry.name, err);
+			status = visit(scan, entry.name, &made);
 		}
 	}
 	while (scan->depth > 0)
 		kp_files_dir_close(&scan->levels[--scan->depth].dir);
 	keep_buffer_release(&scan->value);
 	kp_free(scan);
-	return status == KEEP_NOT_FOUND ? KEEP_OK : status;
+	return status == KEEP_NOT_FOUND ? KEEP_OK : kp_files_report(status, &made, err);
 }

@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -124,10 +123,12 @@ static void delete_dead_temps(kp_files *files)
 	if (kp_files_dir_open(files, files->tmp, &dir) != 0)
 		return;
 	while (kp_files_dir_next(&dir, &entry) == 0 && entry.name) {
-		unsigned long slot = strtoul(entry.name, NULL, 10);
+		keep_bytes digits = {entry.name, strcspn(entry.name, "-")};
+		int64_t slot;
 
 		/* Ours too: this is called before this opener makes any. */
-		if (slot == files->slot || !kp_files_slot_is_alive(files, (unsigned)slot))
+		if (!kp_int_parse(digits, &slot) || slot == files->slot ||
+		    !kp_files_slot_is_alive(files, slot))
 			(void)unlinkat(files->tmp, entry.name, entry.is_folder ? AT_REMOVEDIR : 0);
 	}
 	kp_files_dir_close(&dir);

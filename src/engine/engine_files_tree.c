@@ -41,7 +41,8 @@ bool kp_files_is_escaped(const kp_files *files, keep_bytes segment)
 	size_t reserved = sizeof KP_FILES_RESERVED - 1;
 
 	return segment.len > files->name_max ||
-	       (segment.len >= reserved && memcmp(segment.data, KP_FILES_RESERVED, reserved) == 0) ||
+	       (segment.len >= reserved &&
+		memcmp(segment.data, KP_FILES_RESERVED, reserved) == 0) ||
 	       kp_bytes_equal(segment, KEEP_BYTES(KP_FILES_DOCUMENT));
 }
 
@@ -64,6 +65,16 @@ keep_status kp_files_name(const kp_files *files, keep_bytes segment, char *out, 
 	memcpy(out, segment.data, segment.len);
 	out[segment.len] = '\0';
 	return KEEP_OK;
+}
+
+keep_status kp_files_document_name(const kp_files *files, keep_bytes segment, char *out,
+				   keep_error *err)
+{
+	keep_status status = kp_files_name(files, segment, out, err);
+
+	if (status == KEEP_OK)
+		memcpy(out + strlen(out), "/" KP_FILES_DOCUMENT, sizeof "/" KP_FILES_DOCUMENT);
+	return status;
 }
 
 keep_status kp_files_disk_path(const kp_files *files, keep_bytes path, char *out, keep_error *err)
@@ -257,9 +268,9 @@ int kp_files_dir_next(kp_files_dir *dir, kp_files_dirent *entry)
 	entry->name = got->d_name;
 	entry->is_folder = got->d_type == DT_DIR;
 	if (got->d_type == DT_UNKNOWN)
-		entry->is_folder = fstatat(dirfd(dir->dir), got->d_name, &about,
-					   AT_SYMLINK_NOFOLLOW) == 0 &&
-				   S_ISDIR(about.st_mode);
+		entry->is_folder =
+			fstatat(dirfd(dir->dir), got->d_name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISDIR(about.st_mode);
 	return 0;
 }
 
@@ -358,8 +369,8 @@ static keep_status read_value(const kp_files *files, int fd, const char *name, k
 	if (!S_ISREG(about.st_mode))
 		return kp_fail(err, KEEP_NOT_FOUND, "%s is not a file", name);
 	if ((uint64_t)about.st_size > files->value_bytes_max)
-		return kp_fail(err, KEEP_FULL, "%s has %lld bytes, more than a value may have", name,
-			       (long long)about.st_size);
+		return kp_fail(err, KEEP_FULL, "%s has %lld bytes, more than a value may have",
+			       name, (long long)about.st_size);
 	size = (size_t)about.st_size;
 	*mtime = kp_files_mtime(&about);
 	status = kp_buffer_reserve(value, size, err);
@@ -395,7 +406,7 @@ keep_status kp_files_document_get(const kp_files *files, keep_bytes path, keep_b
 
 	if (status != KEEP_OK)
 		return status;
-	strcat(disk, "/" KP_FILES_DOCUMENT);
+	memcpy(disk + strlen(disk), "/" KP_FILES_DOCUMENT, sizeof "/" KP_FILES_DOCUMENT);
 	status = kp_files_document_read(files, files->base, disk, value, &mtime, err);
 	if (status == KEEP_NOT_FOUND)
 		return kp_fail(err, status, "path '%" KP_PRI "': there is no document",

@@ -51,6 +51,7 @@ static const struct {
 	{"MASTERDOWN ", KEEP_UNAVAILABLE}, {"CLUSTERDOWN ", KEEP_UNAVAILABLE},
 	{"MISCONF ", KEEP_UNAVAILABLE},	   {"NOREPLICAS ", KEEP_UNAVAILABLE},
 	{"MOVED ", KEEP_UNAVAILABLE},	   {"ASK ", KEEP_BUSY},
+	{"ERR The user executing the script", KEEP_DENIED},
 	{"ERR DB index", KEEP_INVALID},	   {"ERR SELECT is not allowed", KEEP_INVALID},
 };
 

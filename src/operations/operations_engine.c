@@ -20,6 +20,7 @@
 
 #include "engine/backend.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>

@@ -241,7 +241,8 @@ void kp_lines_close(kp_lines **lines);
 /*
  * Answer `count` lines (without their line ends) as if one after the other: one line each, in
  * order, handed to `write` in pieces of some size. A line that is no request is answered with a
- * failure. Fails only when `write` fails or the memory for answers is gone.
+ * failure; so is an absent one, which stands for a line that was too long to keep. Fails only
+ * when `write` fails or the memory for answers is gone.
  */
 keep_status kp_lines_serve(kp_lines *lines, const keep_bytes *requests, size_t count,
 			   kp_lines_write *write, void *ctx, keep_error *err) KEEP_MUST_CHECK;

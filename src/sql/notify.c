@@ -1,8 +1,8 @@
 /*
  * notify.c - tell the other processes of this machine that something changed, and what.
  *
- * The file "<file>-notify" is mapped by all of them. It holds a ring of cells; a topic takes as many
- * as it needs. `head` counts cells for ever; cell number n lies at n modulo CELLS.
+ * The file "<file>-notify" is mapped by all of them. It holds a ring of cells; a topic takes as
+ * many as it needs. `head` counts cells for ever; cell number n lies at n modulo CELLS.
  *
  *     poster   reserve: head += n     write the cells     generation += 1     wake if anyone waits
  *     waiter   look at the cells from its position to head; none wanted: sleep on generation
@@ -14,8 +14,8 @@
  *      WRITING one; when it finds somebody else's WRITING one (of a poster that was stopped for a
  *      whole round, or killed), it leaves the cell alone, because two writers could mix.
  *   3. A reader believes a cell only if its stamp is the expected one before and after it copied
- *      the cell. In every other case (not yet written, left alone, overrun) it answers true: to look
- *      once too often is always right.
+ *      the cell. In every other case (not yet written, left alone, overrun) it answers true: to
+ * look once too often is always right.
  *   4. The change was committed before its post began. So whoever answers true after it saw a
  *      reservation finds the change, written cell or not.
  *   5. The generation is read before the cells are looked at, and changes after they are written:
@@ -25,8 +25,8 @@
  *
  * What a kill leaves behind is harmless: a cell with WRITING costs one needless look a round;
  * `waiting` too high costs posters a futex call. Whoever may write the file can wake its users or,
- * by truncating it, kill them with SIGBUS, exactly as with SQLite's own -shm file; so it has mode 0600
- * and lives beside the database.
+ * by truncating it, kill them with SIGBUS, exactly as with SQLite's own -shm file; so it has mode
+ * 0600 and lives beside the database.
  *
  * Held by tests/unit/test_notify.c.
  */
@@ -46,7 +46,7 @@
 #include <unistd.h>
 
 #define MAGIC UINT64_C(0x31594649544f4e4b) /* "KNOTIFY1", read as a number */
-#define CELLS 1024			   /* of 64 bytes: 64 KiB */
+#define CELLS 1024                         /* of 64 bytes: 64 KiB */
 #define CELL_WORDS 7
 #define WRITING (UINT64_C(1) << 63)
 #define TOPIC_MAX 4096
@@ -64,9 +64,9 @@ struct cell {
 struct ring {
 	uint64_t magic;
 	uint64_t reserved[7];
-	_Atomic uint64_t head;	       /* cells reserved so far */
+	_Atomic uint64_t head;       /* cells reserved so far */
 	_Atomic uint32_t generation; /* the futex */
-	_Atomic uint32_t waiting;      /* sleepers; too high after a kill */
+	_Atomic uint32_t waiting;    /* sleepers; too high after a kill */
 	uint64_t unused[6];
 	struct cell cells[CELLS];
 };
@@ -94,8 +94,9 @@ static bool take_cell(struct cell *cell, uint64_t number)
 	do {
 		if (stamp & WRITING || stamp >= number + 1)
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&cell->stamp, &stamp, (number + 1) | WRITING,
-							memory_order_acq_rel, memory_order_relaxed));
+	} while (
+		!atomic_compare_exchange_weak_explicit(&cell->stamp, &stamp, (number + 1) | WRITING,
+						       memory_order_acq_rel, memory_order_relaxed));
 	return true;
 }
 
@@ -103,7 +104,8 @@ static void write_cell(struct cell *cell, uint64_t number, const uint64_t words[
 {
 	if (!take_cell(cell, number))
 		return;
-	/* A reader that sees one of these words sees the WRITING stamp, too, when it looks again. */
+	/* A reader that sees one of these words sees the WRITING stamp, too, when it looks again.
+	 */
 	atomic_thread_fence(memory_order_release);
 	for (size_t i = 0; i < CELL_WORDS; i++)
 		atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
@@ -189,10 +191,10 @@ static bool read_topic(struct ring *ring, uint64_t *number, char topic[TOPIC_MAX
 	}
 }
 
-/* Whether anything from *position on is wanted; *position becomes the end of the ring, because who is
-   told to look will find everything that was posted until now. */
-static bool look(struct ring *ring, uint64_t *position,
-		 bool (*wants)(void *ctx, keep_bytes topic), void *ctx)
+/* Whether anything from *position on is wanted; *position becomes the end of the ring, because who
+   is told to look will find everything that was posted until now. */
+static bool look(struct ring *ring, uint64_t *position, bool (*wants)(void *ctx, keep_bytes topic),
+		 void *ctx)
 {
 	uint64_t head = atomic_load(&ring->head), at = *position;
 	char topic[TOPIC_MAX];
@@ -251,8 +253,7 @@ bool kp_notify_wait(kp_notify *notify, uint64_t *position, int64_t timeout_ms,
 		uint32_t seen = atomic_load(&ring->generation);
 
 		found = look(ring, position, wants, ctx);
-		if (found || is_cancelled(cancelled) ||
-		    !sleep_on(ring, seen, timeout_ms, deadline))
+		if (found || is_cancelled(cancelled) || !sleep_on(ring, seen, timeout_ms, deadline))
 			break;
 	}
 	atomic_fetch_sub(&ring->waiting, 1);

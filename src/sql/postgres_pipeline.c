@@ -197,18 +197,43 @@ static bool write_out(kp_pg_conn *conn)
 
 /* ---------------------------------------------------------------- reading */
 
-/* What is read until the syncs asked for have come. */
+/* What is read until the sync asked for has come. */
 struct reading {
-	int syncs;      /* still to come */
-	int nothings;   /* in a row */
-	PGresult *last; /* of the last item that went well */
+	bool synced;
+	int nothings;    /* in a row */
+	size_t told_len; /* bytes of libpq's messages that came with results so far */
+	PGresult *last;  /* of the last item that went well */
 };
+
+/*
+ * Wait until PQgetResult need not. Its own waiting has no end when libpq had no memory for the
+ * result of the sync: it took the server's last word, and goes on as if more were to come. All that
+ * shows is a message without a result to it.
+ */
+static bool await_result(kp_pg_conn *conn, const struct reading *reading)
+{
+	while (PQisBusy(conn->pg)) {
+		struct pollfd at = {.fd = PQsocket(conn->pg), .events = POLLIN};
+
+		if (strlen(PQerrorMessage(conn->pg)) != reading->told_len)
+			return false;
+		if (poll(&at, 1, -1) < 0 && errno != EINTR)
+			return false;
+		if (at.revents && !PQconsumeInput(conn->pg))
+			return false;
+	}
+	return true;
+}
 
 /* Take one answer; false when the connection is of no use any more. */
 static bool read_one(kp_pg_conn *conn, struct reading *reading)
 {
-	PGresult *result = PQgetResult(conn->pg);
+	PGresult *result;
 
+	if (!await_result(conn, reading))
+		return false;
+	result = PQgetResult(conn->pg);
+	reading->told_len = strlen(PQerrorMessage(conn->pg));
 	if (!result) { /* the end of an item's results; twice: there is nothing to wait for */
 		conn->received++;
 		return ++reading->nothings < 2;
@@ -216,7 +241,7 @@ static bool read_one(kp_pg_conn *conn, struct reading *reading)
 	reading->nothings = 0;
 	switch (PQresultStatus(result)) {
 	case PGRES_PIPELINE_SYNC:
-		reading->syncs--;
+		reading->synced = true;
 		conn->failed_at = 0;
 		break;
 	case PGRES_PIPELINE_ABORTED: break;
@@ -247,7 +272,7 @@ static void forget_unprepared(kp_pg_conn *conn, uint64_t failed_at)
 
 keep_status kp_pg_drain(kp_pg_conn *conn, PGresult **last, keep_error *err)
 {
-	struct reading reading = {.syncs = 1};
+	struct reading reading = {.synced = false};
 	uint64_t failed_at = 0;
 	bool fine = !conn->base.broken;
 	keep_status status;
@@ -256,6 +281,8 @@ keep_status kp_pg_drain(kp_pg_conn *conn, PGresult **last, keep_error *err)
 		*last = NULL;
 	if (fine && conn->pending_items == 0)
 		return kp_pg_ready(conn, err);
+	/* Sending emptied it; what is there now is libpq's lack of memory even for messages. */
+	fine = fine && *PQerrorMessage(conn->pg) == '\0';
 	/* A test breaks the connection before or after the server gets to know. */
 	if (fine && kp_fault(KP_FAULT_CONNECT))
 		(void)shutdown(PQsocket(conn->pg), SHUT_RDWR);
@@ -263,7 +290,7 @@ keep_status kp_pg_drain(kp_pg_conn *conn, PGresult **last, keep_error *err)
 	kp_moment("postgres.sent");
 	if (fine && kp_fault(KP_FAULT_CONNECT))
 		(void)shutdown(PQsocket(conn->pg), SHUT_RDWR);
-	while (fine && reading.syncs > 0) {
+	while (fine && !reading.synced) {
 		fine = read_one(conn, &reading);
 		if (conn->failed_at)
 			failed_at = conn->failed_at;

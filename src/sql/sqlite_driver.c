@@ -392,8 +392,9 @@ static const char *name_of(struct stmt *stmt, int index)
 static keep_status fail_kind(struct stmt *stmt, int index, int type, keep_error *err)
 {
 	static const char *const types[] = {
-		[SQLITE_INTEGER] = "an integer", [SQLITE_FLOAT] = "a real", [SQLITE_TEXT] = "a text",
-		[SQLITE_BLOB] = "bytes",	 [SQLITE_NULL] = "NULL",
+		[SQLITE_INTEGER] = "an integer", [SQLITE_FLOAT] = "a real",
+		[SQLITE_TEXT] = "a text",        [SQLITE_BLOB] = "bytes",
+		[SQLITE_NULL] = "NULL",
 	};
 
 	if (index < 0 || index >= sqlite3_data_count(stmt->handle))
@@ -421,8 +422,8 @@ static keep_status read_bytes(struct stmt *stmt, int index, kp_kind kind, kp_val
 					   : (const char *)sqlite3_column_text(stmt->handle, index);
 	size_t len = (size_t)sqlite3_column_bytes(stmt->handle, index);
 
-	if (!data && (kind != KP_BLOB || len > 0 ||
-		      sqlite3_errcode(conn_of(stmt)->db) == SQLITE_NOMEM))
+	if (!data &&
+	    (kind != KP_BLOB || len > 0 || sqlite3_errcode(conn_of(stmt)->db) == SQLITE_NOMEM))
 		return kp_sqlite_fail(conn_of(stmt), err);
 	out->bytes = (keep_bytes){data ? data : "", len}; /* SQLite's empty blob is NULL */
 	return kind == KP_TIME ? read_time(stmt, index, out, err) : KEEP_OK;
@@ -432,7 +433,7 @@ static keep_status column(kp_sql_stmt *base, int index, kp_kind kind, kp_value *
 			  keep_error *err)
 {
 	static const unsigned char stored[] = {
-		[KP_TEXT] = SQLITE_TEXT, [KP_BLOB] = SQLITE_BLOB,    [KP_INT] = SQLITE_INTEGER,
+		[KP_TEXT] = SQLITE_TEXT,  [KP_BLOB] = SQLITE_BLOB,    [KP_INT] = SQLITE_INTEGER,
 		[KP_REAL] = SQLITE_FLOAT, [KP_BOOL] = SQLITE_INTEGER, [KP_TIME] = SQLITE_TEXT,
 		[KP_JSON] = SQLITE_TEXT,
 	};

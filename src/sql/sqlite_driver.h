@@ -13,25 +13,30 @@
 #include <sqlite3.h>
 #include <sys/types.h>
 
-enum kp_sqlite_fixed { KP_SQLITE_BEGIN_READ, KP_SQLITE_BEGIN_WRITE, KP_SQLITE_COMMIT,
-		       KP_SQLITE_ROLLBACK, KP_SQLITE_FIXED };
+enum kp_sqlite_fixed {
+	KP_SQLITE_BEGIN_READ,
+	KP_SQLITE_BEGIN_WRITE,
+	KP_SQLITE_COMMIT,
+	KP_SQLITE_ROLLBACK,
+	KP_SQLITE_FIXED
+};
 
 struct kp_sqlite {
 	kp_sql_conn base;
 	sqlite3 *db;
 	sqlite3_stmt *fixed[KP_SQLITE_FIXED]; /* by enum kp_sqlite_fixed */
-	const char *path;		      /* canonical; SQLite's own memory */
-	kp_guard guard;			      /* none when read_only */
+	const char *path;                     /* canonical; SQLite's own memory */
+	kp_guard guard;                       /* none when read_only */
 	bool read_only;
 	bool has_guard; /* held by this connection now */
 	/* The status of the failure after which SQLite rolled the transaction back by itself; OK
 	   when it did not. Until rollback or commit, everything else returns it. */
 	keep_status lost;
 	int64_t timeout_ms;
-	int log_frames;	   /* in the write-ahead log after this connection's last commit */
+	int log_frames;    /* in the write-ahead log after this connection's last commit */
 	int checkpoint_at; /* log_frames at which the next checkpoint is due */
-	int restart_at;	   /* and the next attempt to begin the log anew */
-	dev_t device;	   /* the file that was opened */
+	int restart_at;    /* and the next attempt to begin the log anew */
+	dev_t device;      /* the file that was opened */
 	ino_t inode;
 };
 
@@ -52,7 +57,8 @@ keep_status kp_sqlite_run_fixed(struct kp_sqlite *conn, enum kp_sqlite_fixed whi
 keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, keep_error *err);
 void kp_sqlite_close(kp_sql_conn *conn);
 
-/* sqlite_json.c: a json_valid() that CHECK constraints may use although the schema is not trusted */
+/* sqlite_json.c: a json_valid() that CHECK constraints may use although the schema is not trusted
+ */
 keep_status kp_sqlite_add_json(struct kp_sqlite *conn, keep_error *err) KEEP_MUST_CHECK;
 
 /* sqlite_transaction.c */
@@ -64,8 +70,8 @@ void kp_sqlite_maintain(kp_sql_conn *conn);
 /* The guard, and that the file is still the one that was opened. */
 keep_status kp_sqlite_enter(struct kp_sqlite *conn, keep_error *err) KEEP_MUST_CHECK;
 void kp_sqlite_leave(struct kp_sqlite *conn); /* when it is held */
-/* After a commit failed with `rc` and `status`, and was rolled back: make sure that no crash brings it
-   back. Returns `status`, or UNCERTAIN. */
+/* After a commit failed with `rc` and `status`, and was rolled back: make sure that no crash brings
+   it back. Returns `status`, or UNCERTAIN. */
 keep_status kp_sqlite_settle(struct kp_sqlite *conn, int rc, keep_status status,
 			     keep_error *err) KEEP_MUST_CHECK;
 void kp_sqlite_init_checkpoints(struct kp_sqlite *conn);

@@ -219,7 +219,8 @@ static keep_status set_all(struct kp_sqlite *conn, const kp_sql_options *options
 	if (status == KEEP_OK)
 		status = set_number(conn, "foreign_keys", 1, err);
 	if (status == KEEP_OK && options->cache_bytes > 0) /* negative: KiB instead of pages */
-		status = set_number(conn, "cache_size", -((options->cache_bytes + 1023) / 1024), err);
+		status = set_number(conn, "cache_size", -((options->cache_bytes + 1023) / 1024),
+				    err);
 	if (status == KEEP_OK) /* the build may cap it */
 		status = set_pragma(conn, "mmap_size", mmap_bytes, NULL, err);
 	if (status == KEEP_OK)
@@ -324,9 +325,10 @@ keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, kee
 	}
 	primary = err->native & 0xff;
 	if (conn->read_only && (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY))
-		status = kp_prefix(err, status,
-				   "a WAL database is read with its -wal and -shm files, which must "
-				   "be there or be made");
+		status =
+			kp_prefix(err, status,
+				  "a WAL database is read with its -wal and -shm files, which must "
+				  "be there or be made");
 	kp_sqlite_close(&conn->base);
 	return status;
 }

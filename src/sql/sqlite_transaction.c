@@ -21,10 +21,9 @@
  *   from STEP frames on        when the guard is free: a busy moment is not made worse
  *   from INSIST frames on      in the queue, like a writer: processes that write all the time would
  *                              never leave the guard free, and a long log slows every read
- *   from RESTART frames on     readers that overlap keep the log from beginning anew though all of it
- *                              is copied. RESTART waits for those that read in the log now (new
- *                              ones read the copy), at most PATIENCE_MS, because writers wait
- *                              with it. It is not repeated before another RESTART frames.
+ *   from RESTART frames on     readers that overlap keep the log from beginning anew though all of
+ * it is copied. RESTART waits for those that read in the log now (new ones read the copy), at most
+ * PATIENCE_MS, because writers wait with it. It is not repeated before another RESTART frames.
  *
  * An attempt that did not come to the end is repeated STEP frames later, not at the next commit: it
  * costs two syncs each time.
@@ -131,8 +130,8 @@ static bool may_have_left_frames(int rc)
 	}
 }
 
-/* Commit a change that changes nothing: its frame lies where the failed commit's first frame is, and
-   the frames after it no longer match their running checksum. */
+/* Commit a change that changes nothing: its frame lies where the failed commit's first frame is,
+   and the frames after it no longer match their running checksum. */
 static bool cover_frames(struct kp_sqlite *conn)
 {
 	char sql[80];
@@ -154,8 +153,9 @@ keep_status kp_sqlite_settle(struct kp_sqlite *conn, int rc, keep_status status,
 {
 	if (!conn->has_guard || !may_have_left_frames(rc) || cover_frames(conn))
 		return status;
-	return kp_prefix(err, kp_fail(err, KEEP_UNCERTAIN, "%s: %s, and it could not be undone",
-				      conn->path, sqlite3_errstr(rc)),
+	return kp_prefix(err,
+			 kp_fail(err, KEEP_UNCERTAIN, "%s: %s, and it could not be undone",
+				 conn->path, sqlite3_errstr(rc)),
 			 "commit");
 }
 
@@ -212,16 +212,16 @@ static void checkpoint(struct kp_sqlite *conn, bool restart)
 
 	if (restart)
 		(void)sqlite3_busy_timeout(conn->db, PATIENCE_MS);
-	rc = sqlite3_wal_checkpoint_v2(conn->db, "main",
-				       restart ? SQLITE_CHECKPOINT_RESTART
-					       : SQLITE_CHECKPOINT_PASSIVE,
-				       &frames, &copied);
+	rc = sqlite3_wal_checkpoint_v2(
+		conn->db, "main", restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
+		&frames, &copied);
 	(void)sqlite3_busy_timeout(conn->db, (int)conn->timeout_ms);
 	if (restart && rc == SQLITE_BUSY)
 		kp_log(KEEP_LOG_WARNING, "%s: a reader holds on to a log of %d frames", conn->path,
 		       conn->log_frames);
 	else if (rc != SQLITE_OK)
-		kp_log(KEEP_LOG_WARNING, "%s: checkpoint: %s", conn->path, sqlite3_errmsg(conn->db));
+		kp_log(KEEP_LOG_WARNING, "%s: checkpoint: %s", conn->path,
+		       sqlite3_errmsg(conn->db));
 	conn->checkpoint_at = conn->log_frames + STEP;
 	if (restart)
 		conn->restart_at = conn->log_frames + RESTART;

@@ -16,9 +16,9 @@
  *   2. The words are hints only. Any value in them is right: a wrong one costs a wake that nobody
  *      needed, or NAP_MS until a sleeper looks again by itself. So nothing repairs them after a
  *      kill, and a damaged file needs no recovery.
- *   3. Nobody takes the guard while another waits for it, except through the turnstile; there the
- *      futex queue is first come, first served. The releaser of a guard finds the turnstile taken
- *      by the one it woke, and queues behind it.
+ *   3. Nobody takes the guard past a taken turnstile: whoever comes queues there, and its futex
+ *      queue is first come, first served. The releaser of a guard that comes back at once finds
+ *      the turnstile taken by the one it woke, and queues behind it.
  *   4. Every wait ends at its time limit, also when the owner of either lock is stopped
  *      (SIGSTOP) rather than dead: it is a futex wait, never F_OFD_SETLKW, which has none.
  *   5. The file is never deleted: a lock on a deleted file excludes nobody who opens its
@@ -51,7 +51,7 @@ enum { GUARD, TURNSTILE, LOCKS };
 
 struct kp_guard_words {
 	_Atomic uint32_t released[LOCKS]; /* counts releases; a futex */
-	_Atomic uint32_t waiting;	  /* callers in the slow path; too high after a kill */
+	_Atomic uint32_t waiting;         /* callers that may sleep; too high after a kill */
 	uint32_t reserved;
 };
 
@@ -67,6 +67,18 @@ static bool set_lock(int fd, int which, short type)
 	};
 
 	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+static bool is_locked(int fd, int which)
+{
+	struct flock lock = {
+		.l_type = F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = which,
+		.l_len = 1,
+	};
+
+	return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen, int64_t ns)
@@ -125,7 +137,7 @@ static bool queue_up(kp_guard *guard, int64_t timeout_ms)
 
 bool kp_guard_try(kp_guard *guard)
 {
-	return guard->fd >= 0 && atomic_load(&guard->words->waiting) == 0 &&
+	return guard->fd >= 0 && !is_locked(guard->fd, TURNSTILE) &&
 	       set_lock(guard->fd, GUARD, F_WRLCK);
 }
 

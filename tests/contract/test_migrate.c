@@ -5,6 +5,7 @@
  * is that which both dialects read.
  */
 #include "sql_backend.h"
+#include "stored_database.h"
 #include "sql/sql_records.h"
 
 #include <sys/wait.h>
@@ -167,6 +168,24 @@ static void a_backup_is_asked_for_only_when_there_is_something_to_lose(void **st
 	OK(kp_migrate(conn, &list, &err));
 	assert_int_equal(asked[0], 2);
 	expect_version(3);
+}
+
+static void a_database_that_an_older_release_wrote_is_brought_up_to_date(void **state)
+{
+	static const char *const stored[KP_DIALECT_COUNT] = {"engine_v1_sqlite.sql",
+							     "engine_v1_postgres.sql"};
+	char path[256];
+
+	(void)state;
+	kp_sql_close(&conn);
+	(void)snprintf(path, sizeof path, "%s/%s", getenv("KEEP_TEST_FIXTURES"),
+		       stored[backend.driver->dialect]);
+	stored_database_restore(&backend, path, &options);
+	OK(kp_sql_open(backend.driver, &options, &conn, &err));
+	expect_version(1);
+	migrate_to(3);
+	expect_version(3);
+	assert_int_equal(query_int(conn, "SELECT count(*) FROM note WHERE body LIKE 'kept%'"), 1);
 }
 
 /* ---------------------------------------------------------------- failures */
@@ -404,6 +423,7 @@ int main(void)
 		ON_DATABASE(a_second_run_changes_nothing),
 		ON_DATABASE(two_services_share_a_database),
 		ON_DATABASE(a_backup_is_asked_for_only_when_there_is_something_to_lose),
+		ON_DATABASE(a_database_that_an_older_release_wrote_is_brought_up_to_date),
 		ON_DATABASE(a_failing_migration_names_itself_and_leaves_everything_as_it_was),
 		ON_DATABASE(a_newer_database_is_refused_and_not_touched),
 		ON_DATABASE(a_changed_migration_is_corrupt),

@@ -116,17 +116,16 @@ static const char *get_type_name(kp_kind kind)
 static kp_sql_stmt *list_columns(const kp_record *record)
 {
 	static const char *const queries[KP_DIALECT_COUNT] = {
-		"SELECT name, type, \"notnull\", pk > 0 FROM pragma_table_info('%s')",
+		"SELECT name, type, \"notnull\", pk > 0 FROM pragma_table_info($1)",
 		"SELECT a.attname::text, format_type(a.atttypid, NULL), a.attnotnull::int::bigint, "
 		"coalesce(a.attnum = ANY(i.indkey), false)::int::bigint FROM pg_attribute a "
 		"LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary "
-		"WHERE a.attrelid = '%s'::regclass AND a.attnum > 0 ORDER BY a.attnum",
+		"WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 ORDER BY a.attnum",
 	};
 	kp_sql_stmt *stmt = NULL;
-	char sql[512];
 
-	(void)snprintf(sql, sizeof sql, queries[dialect()], record->table);
-	OK(kp_sql_prepare(conn, sql, &stmt, &err));
+	OK(kp_sql_prepare(conn, queries[dialect()], &stmt, &err));
+	OK(kp_sql_bind_text(stmt, 1, keep_bytes_of(record->table), &err));
 	return stmt;
 }
 

@@ -315,11 +315,11 @@ static void a_change_in_a_reading_transaction_is_misuse(void **state)
 static void a_broken_constraint_is_a_conflict(void **state)
 {
 	static const char *const changes[] = {
-		"INSERT INTO parents VALUES (1, 5)",   /* primary key */
-		"INSERT INTO parents VALUES (2, -1)",  /* check */
+		"INSERT INTO parents VALUES (1, 5)",    /* primary key */
+		"INSERT INTO parents VALUES (2, -1)",   /* check */
 		"INSERT INTO parents VALUES (2, NULL)", /* not null */
-		"INSERT INTO children VALUES (9)",     /* foreign key */
-		"DELETE FROM parents",		       /* foreign key */
+		"INSERT INTO children VALUES (9)",      /* foreign key */
+		"DELETE FROM parents",                  /* foreign key */
 	};
 	struct fixture *fixture = *state;
 	keep_error err = KEEP_ERROR_INIT;

@@ -71,7 +71,7 @@ static void integers_keep_their_value_at_both_ends(void **state)
 
 static void reals_keep_every_bit(void **state)
 {
-	static const double values[] = {0.0,	 -0.0,	  0.1,	     1.0 / 3, DBL_MAX, -DBL_MAX,
+	static const double values[] = {0.0,     -0.0,   0.1,        1.0 / 3, DBL_MAX, -DBL_MAX,
 					DBL_MIN, 5e-324, 1e15 + 0.3, 100.0,   -1.0};
 	struct fixture *fixture = *state;
 	keep_error err = KEEP_ERROR_INIT;
@@ -104,8 +104,8 @@ static void booleans_are_true_and_false(void **state)
 
 static void times_keep_their_millisecond_at_both_ends(void **state)
 {
-	static const int64_t values[] = {KEEP_TIME_MIN, -1, 0, 1, INT64_C(1775927901001),
-					 KEEP_TIME_MAX};
+	static const int64_t values[] = {KEEP_TIME_MIN,          -1,           0, 1,
+					 INT64_C(1775927901001), KEEP_TIME_MAX};
 	struct fixture *fixture = *state;
 	keep_error err = KEEP_ERROR_INIT;
 	kp_value out;
@@ -216,9 +216,10 @@ static void a_megabyte_comes_back_whole(void **state)
 
 static void null_is_null_in_every_kind(void **state)
 {
-	static const char *const columns[] = {"text", "blob", "int", "real", "bool", "time", "json"};
-	static const kp_kind kinds[] = {KP_TEXT, KP_BLOB, KP_INT, KP_REAL, KP_BOOL, KP_TIME,
-					KP_JSON};
+	static const char *const columns[] = {"text", "blob", "int", "real",
+					      "bool", "time", "json"};
+	static const kp_kind kinds[] = {KP_TEXT, KP_BLOB, KP_INT, KP_REAL,
+					KP_BOOL, KP_TIME, KP_JSON};
 	struct fixture *fixture = *state;
 	keep_error err = KEEP_ERROR_INIT;
 	kp_value out;
@@ -235,7 +236,7 @@ static void null_is_null_in_every_kind(void **state)
 static void text_that_not_every_backend_can_hold_is_refused(void **state)
 {
 	const keep_bytes bad[] = {KEEP_BYTES("a\0b"), KEEP_BYTES("\xff"),
-					 KEEP_BYTES("\xed\xa0\x80"), KEEP_BYTES("\xc0\x80")};
+				  KEEP_BYTES("\xed\xa0\x80"), KEEP_BYTES("\xc0\x80")};
 	struct fixture *fixture = *state;
 	keep_error err = KEEP_ERROR_INIT;
 	kp_sql_stmt *stmt;
@@ -255,7 +256,7 @@ static void a_stored_value_of_another_kind_is_corrupt_and_named(void **state)
 	} cases[] = {
 		{"text", KP_TEXT, KP_INT},  {"text", KP_TEXT, KP_BLOB}, {"text", KP_TEXT, KP_TIME},
 		{"blob", KP_BLOB, KP_TEXT}, {"blob", KP_BLOB, KP_JSON}, {"int", KP_INT, KP_TEXT},
-		{"int", KP_INT, KP_REAL},   {"int", KP_INT, KP_BOOL},	{"real", KP_REAL, KP_INT},
+		{"int", KP_INT, KP_REAL},   {"int", KP_INT, KP_BOOL},   {"real", KP_REAL, KP_INT},
 	};
 	struct fixture *fixture = *state;
 	keep_error err = KEEP_ERROR_INIT;
@@ -299,8 +300,8 @@ static void reset_forgets_the_bound_values(void **state)
 	OK(kp_sql_bind_text(stmt, 2, (keep_bytes){NULL, 0}, &err));
 	OK(kp_sql_run(stmt, &err));
 	kp_sql_finish(&stmt);
-	assert_int_equal(
-		query_int(fixture->conn, "SELECT count(*) FROM kinds WHERE text IS NULL"), 1);
+	assert_int_equal(query_int(fixture->conn, "SELECT count(*) FROM kinds WHERE text IS NULL"),
+			 1);
 }
 
 int main(void)

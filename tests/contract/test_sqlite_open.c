@@ -1,7 +1,8 @@
 /*
  * test_sqlite_open.c - opening, creating and keeping a SQLite file.
  *
- * What depends on permissions runs in a child process as another user, because tests may run as root.
+ * What depends on permissions runs in a child process as another user, because tests may run as
+ * root.
  */
 #include "sql/sql.h"
 
@@ -85,8 +86,7 @@ static void make_database(struct rig *rig)
 {
 	kp_sql_conn *conn = open_it(rig);
 
-	OK(kp_sql_script(conn, "CREATE TABLE t(n INTEGER) STRICT; INSERT INTO t VALUES (1)",
-			 &err));
+	OK(kp_sql_script(conn, "CREATE TABLE t(n INTEGER) STRICT; INSERT INTO t VALUES (1)", &err));
 	kp_sql_close(&conn);
 }
 
@@ -214,7 +214,8 @@ static void names_that_mean_something_to_sqlite_are_names(void **state)
 static void a_new_file_is_its_owners_alone_whatever_the_umask(void **state)
 {
 	static const mode_t masks[] = {0, 0777};
-	static const char *const names[] = {"test.db", "test.db-wal", "test.db-shm", "test.db-guard"};
+	static const char *const names[] = {"test.db", "test.db-wal", "test.db-shm",
+					    "test.db-guard"};
 	struct rig *rig = *state;
 
 	for (size_t i = 0; i < KP_COUNT(masks); i++) {
@@ -451,8 +452,7 @@ static void a_deleted_file_is_noticed_before_a_write(void **state)
 	OK(kp_sql_check(conn, &err));
 	assert_int_equal(unlink(rig->path), 0);
 	assert_int_equal(kp_sql_begin(conn, KP_SQL_WRITE, &err), KEEP_UNAVAILABLE);
-	assert_int_equal(kp_sql_script(conn, "INSERT INTO t VALUES (1)", &err),
-			 KEEP_UNAVAILABLE);
+	assert_int_equal(kp_sql_script(conn, "INSERT INTO t VALUES (1)", &err), KEEP_UNAVAILABLE);
 	assert_int_equal(kp_sql_check(conn, &err), KEEP_UNAVAILABLE);
 	assert_true(conn->broken);
 	kp_sql_close(&conn);

@@ -1,9 +1,10 @@
 /*
  * test_postgres_faults.c - one life of a PostgreSQL connection, with each allocation of the process
- * failing once, libpq's own included: nothing leaks, nothing crashes, and what was reported is true.
+ * failing once, libpq's own included: nothing leaks, nothing crashes, and what was reported is
+ * true.
  *
- * A round arms one fault, lives from open to close, disarms, and looks with a clean connection. What
- * libpq says about its own lack of memory cannot be told from a lost server, so a round may be
+ * A round arms one fault, lives from open to close, disarms, and looks with a clean connection.
+ * What libpq says about its own lack of memory cannot be told from a lost server, so a round may be
  * UNAVAILABLE or UNCERTAIN as well as NO_MEMORY; but OK must be right, and everything but OK and
  * UNCERTAIN must have stored nothing.
  */
@@ -102,8 +103,7 @@ static keep_status live(bool unnamed, enum progress *reached, keep_error *failur
 		status = kp_sql_listen(conn, "keep", failure);
 	if (status == KEEP_OK)
 		status = kp_sql_script(
-			conn,
-			"CREATE TABLE IF NOT EXISTS item (id bigint PRIMARY KEY, body text)",
+			conn, "CREATE TABLE IF NOT EXISTS item (id bigint PRIMARY KEY, body text)",
 			failure);
 	if (status == KEEP_OK)
 		status = store(conn, failure);
@@ -128,8 +128,10 @@ static void look(enum progress reached, keep_status status, long round)
 		 "SELECT count(*) FROM pg_stat_activity WHERE application_name = '%s'", schema);
 	while (number > 0)
 		ask_witness(sql, &number);
-	snprintf(sql, sizeof sql, "SELECT count(*) FROM pg_class WHERE oid = "
-		 "to_regclass('%s.item')", schema);
+	snprintf(sql, sizeof sql,
+		 "SELECT count(*) FROM pg_class WHERE oid = "
+		 "to_regclass('%s.item')",
+		 schema);
 	ask_witness(sql, &number);
 	if (number > 0) {
 		snprintf(sql, sizeof sql, "SELECT count(*) FROM %s.item", schema);
@@ -160,7 +162,8 @@ static bool live_round(bool unnamed, bool persistent, long round)
 	case KEEP_UNAVAILABLE:
 	case KEEP_UNCERTAIN:
 		CHECK(fired > 0, "the clean round failed: %s", failure.message);
-		CHECK(failure.status == status && failure.message[0], "round %ld: no message", round);
+		CHECK(failure.status == status && failure.message[0], "round %ld: no message",
+		      round);
 		break;
 	default: fail_msg("round %ld: %s: %s", round, keep_status_name(status), failure.message);
 	}

@@ -19,9 +19,9 @@ struct round {
 	enum kp_fault_kind kind;
 	temp_folder folder;
 	char path[128];
-	int commits;	/* acknowledged: 0 nothing, 1 the table, 2 one row, 3 all rows */
+	int commits;    /* acknowledged: 0 nothing, 1 the table, 2 one row, 3 all rows */
 	bool uncertain; /* and perhaps one more */
-	bool crash;	/* the process dies before it closes the file */
+	bool crash;     /* the process dies before it closes the file */
 	long fired;
 };
 
@@ -75,11 +75,11 @@ static keep_status read_state(kp_sql_conn *conn, int *out, keep_error *err)
 	kp_sql_stmt *stmt = NULL;
 	int64_t rows = 0, changed = 0, sizes = 0;
 	bool has_row = false;
-	keep_status status = kp_sql_prepare(
-		conn,
-		"SELECT count(*), count(*) FILTER (WHERE time LIKE 'x%'), "
-		"ifnull(sum(length(bytes)), 0) FROM t",
-		&stmt, err);
+	keep_status status =
+		kp_sql_prepare(conn,
+			       "SELECT count(*), count(*) FILTER (WHERE time LIKE 'x%'), "
+			       "ifnull(sum(length(bytes)), 0) FROM t",
+			       &stmt, err);
 
 	if (status == KEEP_OK)
 		status = kp_sql_step(stmt, &has_row, err);

@@ -72,13 +72,13 @@ static int count_lost(const char *path)
 	sqlite3_stmt *stmt = NULL;
 	int lost = 0;
 
-	CHECK(sqlite3_prepare_v2(db, "SELECT id, value FROM t", -1, &stmt, NULL) == SQLITE_OK,
-	      "%s", sqlite3_errmsg(db));
+	CHECK(sqlite3_prepare_v2(db, "SELECT id, value FROM t", -1, &stmt, NULL) == SQLITE_OK, "%s",
+	      sqlite3_errmsg(db));
 	while (sqlite3_step(stmt) == SQLITE_ROW)
 		lost += sqlite3_column_int(stmt, 1) != expected[sqlite3_column_int(stmt, 0)];
 	sqlite3_finalize(stmt);
-	CHECK(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &stmt, NULL) == SQLITE_OK,
-	      "%s", sqlite3_errmsg(db));
+	CHECK(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &stmt, NULL) == SQLITE_OK, "%s",
+	      sqlite3_errmsg(db));
 	CHECK(sqlite3_step(stmt) == SQLITE_ROW, "integrity_check");
 	assert_string_equal((const char *)sqlite3_column_text(stmt, 0), "ok");
 	sqlite3_finalize(stmt);
@@ -187,7 +187,8 @@ static void rig_open(struct rig *rig, int64_t writer_timeout_ms)
 	rig->writer = open_connection(rig, writer_timeout_ms);
 	OK(kp_sql_script(rig->writer, CREATE ";" FILL, &err));
 	rig->checkpointer = open_connection(rig, 5000);
-	/* The checkpointer finds one due, and then the writer is one commit ahead of what it knows. */
+	/* The checkpointer finds one due, and then the writer is one commit ahead of what it knows.
+	 */
 	write_until_checkpoint_is_due(rig->checkpointer);
 	assert_int_equal(update(rig->writer, ROWS, 1), KEEP_OK);
 }
@@ -273,9 +274,8 @@ static void writers_that_checkpoint_all_the_time_lose_nothing(void **state)
 	rig_open(&rig, 5000);
 	for (int i = 0; i < WORKERS; i++) {
 		workers[i] = (struct worker){.rig = &rig, .row = 1 + i, .commits = COMMITS};
-		assert_int_equal(pthread_create(&threads[i], NULL, write_and_checkpoint,
-						&workers[i]),
-				 0);
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, write_and_checkpoint, &workers[i]), 0);
 	}
 	for (int i = 0; i < WORKERS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);

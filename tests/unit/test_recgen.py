@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""test_recgen.py RECGEN - what tools/recgen.py refuses, and that --check sees what is stale."""
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+RECGEN = sys.argv.pop(1)
+GOOD = ("record thing in things -- A thing.\n"
+        "  id text key -- The key.\n"
+        "  parent text null references things(id) on delete set null -- Another.\n")
+
+
+class Generating(unittest.TestCase):
+    def setUp(self):
+        self.holder = tempfile.TemporaryDirectory()
+        self.root = pathlib.Path(self.holder.name)
+        (self.root / "schema/records").mkdir(parents=True)
+
+    def tearDown(self):
+        self.holder.cleanup()
+
+    def write(self, content, name="store"):
+        (self.root / f"schema/records/{name}.rec").write_text(content, encoding="utf-8")
+
+    def run_it(self, *arguments):
+        return subprocess.run([sys.executable, RECGEN, "--root", self.root, *arguments],
+                              capture_output=True, text=True)
+
+    def refuse(self, content, words):
+        self.write(content)
+        run = self.run_it()
+        self.assertEqual(run.returncode, 1, run.stdout)
+        self.assertIn(words, run.stderr)
+        self.assertNotIn("Traceback", run.stderr)
+        self.assertFalse((self.root / "src").exists(), "something was written")
+
+    def refuse_column(self, column, words):
+        self.refuse(GOOD + f"  {column} -- Words.\n", f"store.rec:4: {words}")
+
+    def text(self, name):
+        return (self.root / name).read_text(encoding="utf-8")
+
+    def test_a_second_run_writes_nothing_and_check_agrees(self):
+        self.write(GOOD)
+        self.assertIn("wrote: include/keep/store_records.h", self.run_it().stdout)
+        self.assertEqual(self.run_it().stdout, "")
+        self.assertEqual(self.run_it("--check").returncode, 0)
+
+    def test_check_names_what_is_stale_and_changes_nothing(self):
+        self.write(GOOD)
+        self.run_it()
+        self.write(GOOD.replace("A thing.", "Another thing."))
+        before = self.text("include/keep/store_records.h")
+        run = self.run_it("--check")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("stale: include/keep/store_records.h", run.stdout)
+        self.assertIn("stale: docs/reference/store_tables.md", run.stdout)
+        self.assertEqual(self.text("include/keep/store_records.h"), before)
+
+    def test_a_private_file_has_no_public_header(self):
+        self.write("private\n" + GOOD)
+        self.run_it()
+        self.assertFalse((self.root / "include").exists())
+        self.assertIn("typedef struct kp_thing", self.text("src/store/store_records.h"))
+
+    def test_reserved_words_are_quoted_in_both_dialects(self):
+        self.write("record thing in things -- A thing.\n  key text key -- K.\n  match text null -- M.\n"
+                   "  order int -- O.\n  index (order)\n")
+        self.run_it()
+        for dialect in ("sqlite", "postgres"):
+            sql = self.text(f"schema/{dialect}/store_tables.sql")
+            self.assertIn('"match"', sql)
+            self.assertIn('PRIMARY KEY ("key")', sql)
+            self.assertIn('CREATE INDEX things_by_order ON things ("order")', sql)
+
+    def test_a_sentence_cannot_end_a_c_comment(self):
+        self.write("record thing in things -- A */ thing.\n  id text key -- K */ K /* K.\n")
+        self.run_it()
+        self.assertNotIn("K */ K", self.text("include/keep/store_records.h"))
+
+    def test_what_only_one_dialect_has_is_only_in_its_tables(self):
+        self.write(GOOD + "  here text only postgres -- Words.\n"
+                   "record single in singles only sqlite -- Words.\n  id int key auto -- Words.\n")
+        self.run_it()
+        sqlite, postgres = (self.text(f"schema/{dialect}/store_tables.sql")
+                            for dialect in ("sqlite", "postgres"))
+        self.assertNotIn("here", sqlite)
+        self.assertIn("here text NOT NULL", postgres)
+        self.assertIn("CREATE TABLE singles", sqlite)
+        self.assertNotIn("singles", postgres)
+
+    def test_bad_columns_are_refused_with_their_line(self):
+        for column, words in (
+                ("x wide", "'wide' is no kind"),
+                ("x text fast", "'fast' is not understood here"),
+                ("x text null null", "'null' is said twice"),
+                ("X text", "'X' is no name"),
+                ("y" * 64 + " text", f"'{'y' * 64}' is no name"),
+                ("int int", "column 'int': a word of C"),
+                ("x text key null", "a key cannot be null"),
+                ("x json key", "a json cannot be a key"),
+                ("x int auto", "auto is for an int key"),
+                ("x int in a|b", "only text has allowed values"),
+                ("x text in a|a", "'a' is no allowed value, or is there twice"),
+                ("x text in a||b", "'' is no allowed value"),
+                ("x text in a|b default 'c'", "the default 'c' is not one of"),
+                ("x int default 'c'", "''c'' is no default for int"),
+                ("x blob default 'c'", "''c'' is no default for blob"),
+                ("x text only mysql", "'only mysql'"),
+                ("x text references things(id) on delete restrict", "'on delete restrict'"),
+                ("x text references things(id) on delete set null", "on delete set null needs"),
+                ("x text references others(id)", "table 'others' is not described above"),
+                ("x text references things(nothing)", "'nothing' is no column of table"),
+                ("x int references things(id)", "x is int, things.id is text"),
+                ("x text references things(parent)", "things(parent) is neither a key nor unique"),
+                ("x text default", "a literal is missing"),
+                ("x", "a kind is missing"),
+                ("id text", "'id' is there twice in thing")):
+            with self.subTest(column=column):
+                self.refuse_column(column, words)
+
+    def test_bad_records_are_refused(self):
+        for content, words in (
+                ("record a in b\n  id text key -- K.\n", "store.rec:1: every record says"),
+                ("record a in b -- A.\n  id text key\n", "store.rec:2: every column says"),
+                ("record a in b -- A.\n  id text -- K.\n", "store.rec:1: record 'a' has no key"),
+                ("record a at b -- A.\n", "store.rec:1: expected 'in'"),
+                ("  id text key -- K.\n", "store.rec:1: a column before the first record"),
+                ("-- words\n", "store.rec:1: a sentence without"),
+                ("# nothing\n", "no record in it"),
+                (GOOD + "private\n", "store.rec:4: private is the first line"),
+                (GOOD + "  x text default 'a -- W.\n", "store.rec:4: a quote is not closed"),
+                (GOOD + GOOD, "store.rec:4: record 'thing' or table 'things' is there twice"),
+                (GOOD + "  unique (id, nothing)\n", "'nothing' is no column of thing"),
+                (GOOD + "  index (id, id)\n", "names a column twice"),
+                (GOOD + "  index (id)\n  index (id) where id > 'a'\n", "'things_by_id'"),
+                (GOOD + "  index (id) where\n", "a condition is missing"),
+                (GOOD + "  j json -- J.\n  index (j)\n", "json column 'j' cannot be indexed"),
+                (GOOD + "  foreign (id, parent) references things(id)\n", "does not fit"),
+                (GOOD + "  has_n text -- H.\n  n int null -- N.\n", "'has_n' is there twice"),
+                ("record a in b -- A.\n  i int key auto -- I.\n  j int key -- J.\n",
+                 "an auto key is the whole key"),
+                (GOOD + "  a_b text in c -- W.\n  a text in b_c -- W.\n", "would be made twice")):
+            with self.subTest(words=words):
+                self.refuse(content, words)
+
+    def test_one_name_in_two_stores_is_refused(self):
+        self.write(GOOD, "other")
+        self.refuse(GOOD, "record 'thing' is also in schema/records/other.rec")
+
+
+if __name__ == "__main__":
+    unittest.main()
