@@ -74,8 +74,10 @@ ALLOWED = {
 # The command and the service talk to people and end the process: that is what they are.
 ALLOWED_MODULES = {
     "cli": {"printf", "fprintf", "puts", "exit", "_exit", "signal", "sigaction"},
-    "service": {"exit", "_exit", "signal", "sigaction", "system"} - {"system"},
+    "service": {"exit", "_exit", "signal", "sigaction"},
 }
+# The command is a program beside the library: its names meet no one else's.
+PREFIXES = {"include": ("keep_",), "cli": ("kp_", "cli_")}
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX"]) + r")\b")
 
 
@@ -126,10 +128,12 @@ def check_functions(report, path, code):
 
 
 def check_essay(report, path, text):
-    """A source file, and a public header after its guard, opens with what it is."""
+    """Every file opens with what it is, a header after its guard; a private header may be brief."""
+    private = path.suffix == ".h" and path.relative_to(report.root).parts[0] == "src"
+    lines_min = 1 if private else ESSAY_MIN
     match = re.match(r"(?:#(?:ifndef|define|pragma)[^\n]*\n)*(/\*.*?\*/)", text, flags=re.S)
-    if not match or match[1].count("\n") + 1 < ESSAY_MIN:
-        report.say(path, 1, f"begins without a comment of {ESSAY_MIN} lines that says what it is")
+    if not match or match[1].count("\n") + 1 < lines_min:
+        report.say(path, 1, f"begins without a comment of {lines_min} lines that says what it is")
 
 
 def check_calls(report, path, name, module, code):
@@ -155,7 +159,7 @@ def check_includes(report, path, module, text):
 
 def check_names(report, path, module, code):
     """What a file defines at its left edge for others has one of our prefixes."""
-    wanted = ("keep_",) if module == "include" else ("kp_", "keep_")
+    wanted = PREFIXES.get(module, ("kp_", "keep_"))
     defined = re.compile(r"^(?!static\b|typedef\b|extern\b|return\b|else\b|struct\s+\w+\s*\{|enum\b|union\b)"
                          r"[A-Za-z_][\w \t*]*?[ *](\w+)\s*\(", re.M)
     for match in defined.finditer(code):
@@ -167,7 +171,8 @@ def check_names(report, path, module, code):
     macros = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.M)
     for match in macros.finditer(code) if path.suffix == ".h" else ():
         name, number = match[1], code.count("\n", 0, match.start()) + 1
-        if not re.match(r"KEEP_|KP_|X$|keep_|kp_", name):
+        if not re.match(r"KEEP_|KP_|X$|keep_|kp_", name) and \
+                not (module == "cli" and name.startswith("CLI_")):
             report.say(path, number, f"macro {name} in a header begins with KEEP_ or KP_")
 
 

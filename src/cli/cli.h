@@ -12,7 +12,8 @@
  *   cli_call.c        `keep call`
  *   cli_signals.c     Ctrl-C and SIGTERM
  *   cli_help.c        help texts
- *   cli_manual.c      the reference manual and the man page
+ *   cli_manual.c      the reference manual
+ *   cli_man_page.c    the man page
  *   cli_completion.c  shell completion
  *
  * What it is not: the place of any rule about a store. Everything about stores comes from
@@ -85,7 +86,8 @@ const kp_operation *cli_find_operation(const kp_operation_store *store, const ch
 #define CLI_NAME_SIZE 64
 const char *cli_option_name(const char *name, char out[CLI_NAME_SIZE]);
 
-/* ---------------------------------------------------------------- JSON of a request (cli_inputs.c) */
+/* ---------------------------------------------------------------- JSON of a request (cli_inputs.c)
+ */
 
 /* The inputs or settings as a JSON object appended to `out`. `encode` sends bytes as base64 and
    says so. Reads stdin for `-`. A wrong number or word is INVALID, named as an option. */
@@ -154,6 +156,8 @@ void cli_help_all(void);
 void cli_help_store(const kp_operation_store *store);
 void cli_help_operation(const kp_operation_store *store, const kp_operation *operation);
 void cli_help_command(const cli_command *command);
+/* keep(1), for scdoc, on stdout. */
+void cli_man_page(void);
 /* "HOME PATH VALUE [--score-ms N] …" */
 void cli_put_usage(FILE *out, const kp_operation_store *store, const kp_operation *operation);
 /* What stands for an input's value: PATH, VALUE, N, … */

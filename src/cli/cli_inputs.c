@@ -94,8 +94,8 @@ static keep_status put_word(kp_json_writer *writer, const kp_input *input, const
 		return KEEP_OK;
 	case KP_KIND_INTEGER:
 		if (!kp_int_parse(text, &number))
-			return kp_fail(err, KEEP_INVALID, "%s: '%s' is not an integer",
-				       input->name, word);
+			return kp_fail(err, KEEP_INVALID, "%s: '%s' is not an integer", input->name,
+				       word);
 		kp_json_put_integer(writer, number);
 		return KEEP_OK;
 	case KP_KIND_TIME:

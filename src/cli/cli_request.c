@@ -76,12 +76,12 @@ const kp_operation *cli_find_operation(const kp_operation_store *store, const ch
 
 /* ---------------------------------------------------------------- options */
 
-typedef struct words {
+typedef struct word_list {
 	cli_request *request;
 	char topic[2 * CLI_NAME_SIZE]; /* "engine set", for help */
 	const char *positional[WORDS_MAX];
 	size_t count;
-} words;
+} word_list;
 
 static const char **find_input(const kp_input *inputs, size_t count, const char **values,
 			       const char *word, size_t len, bool *is_flag)
@@ -117,7 +117,7 @@ static const char **find_option(cli_request *request, const char *word, size_t l
 }
 
 /* Read the option at argv[at]; *used is how many words it took. */
-static int read_option(words *words, int argc, char **argv, int at, int *used)
+static int read_option(word_list *words, int argc, char **argv, int at, int *used)
 {
 	const char *word = argv[at] + 2;
 	size_t len = strcspn(word, "=");
@@ -142,7 +142,7 @@ static int read_option(words *words, int argc, char **argv, int at, int *used)
 	return CLI_DONE;
 }
 
-static int read_words(words *words, int argc, char **argv)
+static int read_words(word_list *words, int argc, char **argv)
 {
 	bool options = true;
 
@@ -183,7 +183,7 @@ static size_t count_places(const kp_operation *operation)
 }
 
 /* Take HOME from where it stands; *first is the first word after it. */
-static int take_place(words *words, size_t *first)
+static int take_place(word_list *words, size_t *first)
 {
 	cli_request *request = words->request;
 	const char *home = getenv("KEEP_HOME");
@@ -215,7 +215,7 @@ static size_t input_at_place(const kp_operation *operation, size_t place)
 	return i;
 }
 
-static int place_words(words *words, size_t first)
+static int place_words(word_list *words, size_t first)
 {
 	cli_request *request = words->request;
 	const kp_operation *operation = request->operation;
@@ -235,7 +235,7 @@ static int place_words(words *words, size_t first)
 }
 
 /* An input without a place that null stands for may be left out; it is null then. */
-static int check_missing(const words *words)
+static int check_missing(const word_list *words)
 {
 	const cli_request *request = words->request;
 	char name[CLI_NAME_SIZE];
@@ -265,7 +265,7 @@ static bool serves_lines(const cli_request *request)
 int cli_request_read(cli_request *request, const kp_operation_store *store,
 		     const kp_operation *operation, int argc, char **argv)
 {
-	words words = {.request = request};
+	word_list words = {.request = request};
 	size_t first = 0;
 	int status;
 

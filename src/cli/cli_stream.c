@@ -41,9 +41,9 @@ struct cli_stream {
 	atomic_bool gone; /* the reader of standard output */
 	/* input */
 	keep_buffer input;
-	size_t taken;     /* bytes handed out */
-	size_t searched;  /* no newline before this */
-	bool skipping;    /* within a line that is too long */
+	size_t taken;    /* bytes handed out */
+	size_t searched; /* no newline before this */
+	bool skipping;   /* within a line that is too long */
 	bool ended;
 	/* output */
 	pthread_mutex_t mutex;
@@ -117,8 +117,8 @@ static bool take_line(cli_stream *stream, keep_bytes *line)
 	size_t end;
 
 	if (stream->searched < input->len)
-		newline = memchr(input->data + stream->searched, '\n',
-				 input->len - stream->searched);
+		newline =
+			memchr(input->data + stream->searched, '\n', input->len - stream->searched);
 	if (!newline && !(stream->ended && (stream->taken < input->len || stream->skipping))) {
 		stream->searched = input->len;
 		return false;
@@ -250,16 +250,18 @@ static void drain_wake(cli_stream *stream)
 	(void)got;
 }
 
-/* Sleep at most `timeout_ms` for input (if wanted), for room for output, or for a wake-up. */
-static keep_status poll_once(cli_stream *stream, bool input_wanted, int timeout_ms, bool *ready,
+/* What a poll is to return for, beside room for output. */
+enum { FOR_OUTPUT = 0, FOR_WAKE = 1, FOR_INPUT = 2 };
+
+static keep_status poll_once(cli_stream *stream, unsigned reasons, int timeout_ms, bool *ready,
 			     keep_error *err)
 {
 	bool output_left = unwritten(stream) > 0;
 	struct pollfd about[3] = {
-		{.fd = input_wanted ? STDIN_FILENO : -1, .events = POLLIN},
+		{.fd = reasons & FOR_INPUT ? STDIN_FILENO : -1, .events = POLLIN},
 		/* Without events, an error still tells that the reader is gone. */
 		{.fd = STDOUT_FILENO, .events = output_left ? POLLOUT : 0},
-		{.fd = stream->wake, .events = POLLIN},
+		{.fd = reasons & FOR_WAKE ? stream->wake : -1, .events = POLLIN},
 	};
 	keep_status status = KEEP_OK;
 	int count = poll(about, KP_COUNT(about), timeout_ms);
@@ -273,7 +275,7 @@ static keep_status poll_once(cli_stream *stream, bool input_wanted, int timeout_
 		drain_wake(stream);
 	if (about[1].revents & POLLOUT)
 		status = write_some(stream, err);
-	else if (about[1].revents & (POLLERR | POLLHUP))
+	else if (about[1].revents & (POLLERR | POLLHUP | POLLNVAL))
 		atomic_store(&stream->gone, true);
 	if (status == KEEP_OK && about[0].revents)
 		status = read_input(stream, err);
@@ -282,9 +284,9 @@ static keep_status poll_once(cli_stream *stream, bool input_wanted, int timeout_
 
 keep_status cli_stream_wait(cli_stream *stream, keep_error *err)
 {
-	bool ready, wanted = !cli_stream_is_over(stream) && unwritten(stream) < OUTPUT_BYTES_MAX;
+	bool wanted = !cli_stream_is_over(stream) && unwritten(stream) < OUTPUT_BYTES_MAX, ready;
 
-	return poll_once(stream, wanted, -1, &ready, err);
+	return poll_once(stream, wanted ? FOR_WAKE | FOR_INPUT : FOR_WAKE, -1, &ready, err);
 }
 
 keep_status cli_stream_flush(cli_stream *stream, keep_error *err)
@@ -293,7 +295,7 @@ keep_status cli_stream_flush(cli_stream *stream, keep_error *err)
 	bool ready = true;
 
 	while (status == KEEP_OK && ready && !cli_stream_is_gone(stream) && unwritten(stream))
-		status = poll_once(stream, false, 0, &ready, err);
+		status = poll_once(stream, FOR_OUTPUT, 0, &ready, err);
 	return status;
 }
 
@@ -304,7 +306,7 @@ keep_status cli_stream_settle(cli_stream *stream, keep_error *err)
 
 	while (status == KEEP_OK && !cli_stream_is_gone(stream) &&
 	       unwritten(stream) > OUTPUT_BYTES_MAX)
-		status = poll_once(stream, false, -1, &ready, err);
+		status = poll_once(stream, FOR_OUTPUT, -1, &ready, err);
 	return status;
 }
 
@@ -314,6 +316,6 @@ keep_status cli_stream_finish(cli_stream *stream, keep_error *err)
 	bool ready;
 
 	while (status == KEEP_OK && !cli_stream_is_gone(stream) && unwritten(stream))
-		status = poll_once(stream, false, -1, &ready, err);
+		status = poll_once(stream, FOR_OUTPUT, -1, &ready, err);
 	return status;
 }

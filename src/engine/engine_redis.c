@@ -9,15 +9,15 @@
  *     <prefix>:keep           Keep's: hash {format, adopted}; deleting it makes the next open adopt
  *     <prefix>:watch          a channel: the changed paths, separated by zero bytes
  *
- * A get is GET, a count ZCARD, a list SORT_RO where it can be, everything else one script (redis/): Redis runs nothing beside a
- * script, so a client killed at any moment leaves either all of a change or nothing.
+ * A get is GET, a count ZCARD, a list SORT_RO where it can be, everything else one script (redis/):
+ * Redis runs nothing beside a script, so a client killed at any moment leaves either all of a
+ * change or nothing.
  *
  * Invariants:
  *   1. Nothing but adoption scans the keyspace, and no path is ever a pattern. Subtrees are walked
  *      through idx and dir, so an unset costs what it removes.
  *   2. A namespace without marker is empty, or was written by the source project; the first open
- *      that may write adopts it: adds the dir keys, and the index entries that a killed client of
- *      that project left out. Until then a scan is refused.
+ *      that may write adopts it (engine_redis_open.c). Until then a scan is refused.
  *   3. Order is in the scores alone: the milliseconds are the caller's score or the clock, the
  *      fraction counts ties (redis/apply.lua).
  *   4. An answer is read whole before anything is reported; callbacks run while no connection is
@@ -33,8 +33,7 @@
 
 #include <string.h>
 
-#define FORMAT 1
-#define SCAN_COUNT "1000"
+#define OFFSET_MAX (INT64_C(1) << 40)
 #define NOTICE_BYTES_MAX 8192 /* of a change's paths; above, the root is said to have changed */
 
 /* ---------------------------------------------------------------- calls */
@@ -44,9 +43,8 @@ static struct redis_store *store_of(kp_store *base)
 	return (struct redis_store *)base;
 }
 
-/* Begin a script: one key, which tells a cluster where, and the prefix. */
-static void begin_script(struct redis_store *store, struct redis_request *request,
-			 enum redis_script script)
+void kp_redis_begin_script(struct redis_store *store, struct redis_request *request,
+			   enum redis_script script)
 {
 	keep_bytes prefix = store->pool.url.prefix;
 
@@ -56,15 +54,14 @@ static void begin_script(struct redis_store *store, struct redis_request *reques
 	kp_redis_put(request, prefix);
 }
 
-static void begin_command(struct redis_request *request, const char *name)
+void kp_redis_begin_command(struct redis_request *request, const char *name)
 {
 	kp_redis_begin(request, REDIS_COMMAND);
 	kp_redis_put_text(request, name);
 }
 
-/* Call, and give the request back. */
-static keep_status finish(struct redis_store *store, struct redis_request *request,
-			  enum redis_intent intent, redisReply **reply, keep_error *err)
+keep_status kp_redis_finish(struct redis_store *store, struct redis_request *request,
+			    enum redis_intent intent, redisReply **reply, keep_error *err)
 {
 	keep_status status = kp_redis_call(&store->pool, request, intent, reply, err);
 
@@ -72,12 +69,12 @@ static keep_status finish(struct redis_store *store, struct redis_request *reque
 	return status;
 }
 
-static bool is_text(const redisReply *reply)
+bool kp_redis_is_text(const redisReply *reply)
 {
 	return reply->type == REDIS_REPLY_STRING;
 }
 
-static keep_bytes bytes_of(const redisReply *reply)
+keep_bytes kp_redis_bytes(const redisReply *reply)
 {
 	return (keep_bytes){reply->str, reply->len};
 }
@@ -92,18 +89,18 @@ static keep_status redis_get(kp_store *base, const kp_path *path, keep_buffer *v
 	redisReply *reply = NULL;
 	keep_status status;
 
-	begin_command(&request, "GET");
+	kp_redis_begin_command(&request, "GET");
 	kp_redis_put_key(&request, store->pool.url.prefix, ":doc:", path->text);
-	status = finish(store, &request, REDIS_READ, &reply, err);
+	status = kp_redis_finish(store, &request, REDIS_READ, &reply, err);
 	if (status != KEEP_OK)
 		return kp_prefix(err, status, "path '%" KP_PRI "'", KP_ARG(path->text));
 	if (reply->type == REDIS_REPLY_NIL)
 		status = kp_fail(err, KEEP_NOT_FOUND, "path '%" KP_PRI "': there is no document",
 				 KP_ARG(path->text));
-	else if (!is_text(reply))
+	else if (!kp_redis_is_text(reply))
 		status = kp_redis_odd("GET", err);
 	else
-		status = keep_buffer_set(value, bytes_of(reply), err);
+		status = keep_buffer_set(value, kp_redis_bytes(reply), err);
 	freeReplyObject(reply);
 	return status;
 }
@@ -115,9 +112,9 @@ static keep_status redis_count(kp_store *base, const kp_path *path, int64_t *cou
 	redisReply *reply = NULL;
 	keep_status status;
 
-	begin_command(&request, "ZCARD");
+	kp_redis_begin_command(&request, "ZCARD");
 	kp_redis_put_key(&request, store->pool.url.prefix, ":idx:", path->text);
-	status = finish(store, &request, REDIS_READ, &reply, err);
+	status = kp_redis_finish(store, &request, REDIS_READ, &reply, err);
 	if (status != KEEP_OK)
 		return status;
 	if (reply->type == REDIS_REPLY_INTEGER)
@@ -140,12 +137,11 @@ static keep_status add_rows(const redisReply *reply, size_t width, size_t skippe
 	for (size_t i = 0; i < reply->elements && status == KEEP_OK; i += width) {
 		const redisReply *name = reply->element[i];
 		const redisReply *value = reply->element[i + width - 1];
-		size_t cut = is_text(name) && name->len >= skipped ? skipped : 0;
+		size_t cut = kp_redis_is_text(name) && name->len >= skipped ? skipped : 0;
 
-		if (is_text(name) && is_text(value))
-			status = kp_sink_add(sink,
-					     (keep_bytes){name->str + cut, name->len - cut},
-					     bytes_of(value), err);
+		if (kp_redis_is_text(name) && kp_redis_is_text(value))
+			status = kp_sink_add(sink, (keep_bytes){name->str + cut, name->len - cut},
+					     kp_redis_bytes(value), err);
 		else
 			status = kp_redis_odd("list", err);
 	}
@@ -162,7 +158,7 @@ static bool is_complete(const redisReply *reply, size_t width, const kp_path *pa
 	for (size_t i = 0; i < reply->elements; i++) {
 		const redisReply *text = reply->element[i];
 
-		if (!is_text(text))
+		if (!kp_redis_is_text(text))
 			return false;
 		if (i % width + 1 < width &&
 		    (text->len <= base || memcmp(text->str, path->text.data, path->text.len) != 0))
@@ -187,7 +183,7 @@ static keep_status list_sorted(struct redis_store *store, const kp_path *path, i
 	keep_status status;
 
 	*done = false;
-	begin_command(&request, "SORT_RO");
+	kp_redis_begin_command(&request, "SORT_RO");
 	kp_redis_put_key(&request, store->pool.url.prefix, ":idx:", path->text);
 	kp_redis_put_text(&request, "BY");
 	kp_redis_put_text(&request, "nosort");
@@ -201,7 +197,7 @@ static keep_status list_sorted(struct redis_store *store, const kp_path *path, i
 	kp_redis_put_text(&request, "GET");
 	kp_redis_put_key(&request, store->pool.url.prefix, ":doc:", KEEP_BYTES("*"));
 	kp_redis_put_text(&request, "DESC");
-	status = finish(store, &request, REDIS_READ, &reply, err);
+	status = kp_redis_finish(store, &request, REDIS_READ, &reply, err);
 	if (status == KEEP_OK && is_complete(reply, width, path)) {
 		*done = true;
 		status = add_rows(reply, width, width == 2 ? base : 0, sink, err);
@@ -217,13 +213,13 @@ static keep_status list_scripted(struct redis_store *store, const kp_path *path,
 	redisReply *reply = NULL;
 	keep_status status;
 
-	begin_script(store, &request, REDIS_LIST);
+	kp_redis_begin_script(store, &request, REDIS_LIST);
 	kp_redis_put(&request, path->text);
 	kp_redis_put_integer(&request, offset);
 	kp_redis_put_integer(&request, limit);
 	kp_redis_put_text(&request, sink->names_wanted ? "n" : "");
 	kp_redis_put_text(&request, store->read_only ? "" : "r");
-	status = finish(store, &request, REDIS_READ, &reply, err);
+	status = kp_redis_finish(store, &request, REDIS_READ, &reply, err);
 	if (status != KEEP_OK)
 		return status;
 	status = add_rows(reply, sink->names_wanted ? 2 : 1, 0, sink, err);
@@ -238,6 +234,9 @@ static keep_status redis_list(kp_store *base, const kp_path *path, int64_t offse
 	bool done = false;
 	keep_status status = KEEP_OK;
 
+	/* Redis adds offset and limit without looking, and Lua counts in doubles. */
+	if (offset > OFFSET_MAX)
+		offset = OFFSET_MAX;
 	if (store->can_sort)
 		status = list_sorted(store, path, offset, limit, sink, &done, err);
 	if (status != KEEP_OK || done)
@@ -254,9 +253,10 @@ static keep_status report_page(const redisReply *rows, kp_scan_callback *callbac
 	if (rows->type != REDIS_REPLY_ARRAY || rows->elements % 2 != 0)
 		return kp_redis_odd("scan", err);
 	for (size_t i = 0; i < rows->elements && *go_on; i += 2) {
-		if (!is_text(rows->element[i]) || !is_text(rows->element[i + 1]))
+		if (!kp_redis_is_text(rows->element[i]) || !kp_redis_is_text(rows->element[i + 1]))
 			return kp_redis_odd("scan", err);
-		*go_on = callback(ctx, bytes_of(rows->element[i]), bytes_of(rows->element[i + 1]));
+		*go_on = callback(ctx, kp_redis_bytes(rows->element[i]),
+				  kp_redis_bytes(rows->element[i + 1]));
 	}
 	return KEEP_OK;
 }
@@ -264,8 +264,9 @@ static keep_status report_page(const redisReply *rows, kp_scan_callback *callbac
 static bool is_page(const redisReply *reply)
 {
 	return reply->type == REDIS_REPLY_ARRAY && reply->elements == 4 &&
-	       (is_text(reply->element[0]) || reply->element[0]->type == REDIS_REPLY_NIL) &&
-	       is_text(reply->element[1]) && is_text(reply->element[2]);
+	       (kp_redis_is_text(reply->element[0]) ||
+		reply->element[0]->type == REDIS_REPLY_NIL) &&
+	       kp_redis_is_text(reply->element[1]) && kp_redis_is_text(reply->element[2]);
 }
 
 static keep_status read_page(struct redis_store *store, keep_bytes base, const redisReply *cursor,
@@ -274,12 +275,12 @@ static keep_status read_page(struct redis_store *store, keep_bytes base, const r
 	struct redis_request request;
 	keep_status status;
 
-	begin_script(store, &request, REDIS_SCAN);
+	kp_redis_begin_script(store, &request, REDIS_SCAN);
 	kp_redis_put(&request, base);
-	kp_redis_put(&request, cursor ? bytes_of(cursor->element[0]) : base);
-	kp_redis_put(&request, cursor ? bytes_of(cursor->element[1]) : KEEP_BYTES(""));
-	kp_redis_put(&request, cursor ? bytes_of(cursor->element[2]) : KEEP_BYTES(""));
-	status = finish(store, &request, REDIS_READ, page, err);
+	kp_redis_put(&request, cursor ? kp_redis_bytes(cursor->element[0]) : base);
+	kp_redis_put(&request, cursor ? kp_redis_bytes(cursor->element[1]) : KEEP_BYTES(""));
+	kp_redis_put(&request, cursor ? kp_redis_bytes(cursor->element[2]) : KEEP_BYTES(""));
+	status = kp_redis_finish(store, &request, REDIS_READ, page, err);
 	if (status == KEEP_OK && !is_page(*page)) {
 		freeReplyObject(*page);
 		*page = NULL;
@@ -288,15 +289,13 @@ static keep_status read_page(struct redis_store *store, keep_bytes base, const r
 	return status;
 }
 
-static keep_status check_adopted(struct redis_store *store, keep_error *err);
-
 static keep_status redis_scan(kp_store *base, const kp_path *path, kp_scan_callback *callback,
 			      void *ctx, keep_error *err)
 {
 	struct redis_store *store = store_of(base);
 	redisReply *page = NULL;
 	bool go_on = true;
-	keep_status status = check_adopted(store, err);
+	keep_status status = kp_redis_check_adopted(store, err);
 
 	while (status == KEEP_OK && go_on) {
 		redisReply *next = NULL;
@@ -359,7 +358,7 @@ static void put_change(struct redis_request *request, const kp_change *change)
 		kp_redis_put(request, change->expected.data ? change->expected : empty);
 		kp_redis_put(request, change->value.data ? change->value : empty);
 		kp_redis_put_text(request, change->expected.data ? change->value.data ? "ev" : "e-"
-					   : change->value.data	 ? "-v"
+					   : change->value.data  ? "-v"
 								 : "--");
 		break;
 	}
@@ -394,12 +393,12 @@ static keep_status redis_apply(kp_store *base, const kp_change *changes, size_t 
 		return kp_fail(err, KEEP_DENIED, "redis: the engine was opened read only");
 	status = format_notice(changes, count, &notice, err);
 	if (status == KEEP_OK) {
-		begin_script(store, &request, REDIS_APPLY);
+		kp_redis_begin_script(store, &request, REDIS_APPLY);
 		kp_redis_put_integer(&request, kp_engine_now_ms());
 		kp_redis_put(&request, kp_buffer_bytes(&notice));
 		for (size_t i = 0; i < count; i++)
 			put_change(&request, &changes[i]);
-		status = finish(store, &request, REDIS_CHANGE, &reply, err);
+		status = kp_redis_finish(store, &request, REDIS_CHANGE, &reply, err);
 	}
 	if (status == KEEP_OK)
 		status = read_outcome(reply, changes, count, err);
@@ -408,322 +407,7 @@ static keep_status redis_apply(kp_store *base, const kp_change *changes, size_t 
 	return status;
 }
 
-/* ---------------------------------------------------------------- adopting */
-
-/* The prefix as a pattern of SCAN that matches little else; exact comparison follows. */
-static keep_status format_pattern(keep_bytes prefix, keep_buffer *pattern, keep_error *err)
-{
-	keep_status status = KEEP_OK;
-
-	for (size_t i = 0; i < prefix.len && status == KEEP_OK; i++) {
-		if (memchr("*?[]\\^-", prefix.data[i], 7))
-			status = kp_buffer_append(pattern, KEEP_BYTES("\\"), err);
-		if (status == KEEP_OK)
-			status = kp_buffer_append(pattern, (keep_bytes){prefix.data + i, 1}, err);
-	}
-	return status == KEEP_OK ? kp_buffer_append(pattern, KEEP_BYTES(":*"), err) : status;
-}
-
-/* "doc" or "idx" and the path when the key is such a key of this very prefix. */
-static const char *kind_of(keep_bytes prefix, keep_bytes key, keep_bytes *path)
-{
-	static const char *const kinds[] = {"doc", "idx"};
-
-	if (key.len < prefix.len + 5 || memcmp(key.data, prefix.data, prefix.len) != 0 ||
-	    key.data[prefix.len] != ':' || key.data[prefix.len + 4] != ':')
-		return NULL;
-	*path = (keep_bytes){key.data + prefix.len + 5, key.len - prefix.len - 5};
-	for (size_t i = 0; i < KP_COUNT(kinds); i++)
-		if (memcmp(key.data + prefix.len + 1, kinds[i], 3) == 0)
-			return kinds[i];
-	return NULL;
-}
-
-/* One step of SCAN: *reply holds the next cursor and the keys met. */
-static keep_status scan_keys(struct redis_store *store, keep_bytes pattern, const char *cursor,
-			     redisReply **reply, keep_error *err)
-{
-	struct redis_request request;
-	keep_status status;
-
-	begin_command(&request, "SCAN");
-	kp_redis_put_text(&request, cursor);
-	kp_redis_put_text(&request, "MATCH");
-	kp_redis_put(&request, pattern);
-	kp_redis_put_text(&request, "COUNT");
-	kp_redis_put_text(&request, SCAN_COUNT);
-	status = finish(store, &request, REDIS_READ, reply, err);
-	if (status != KEEP_OK)
-		return status;
-	if ((*reply)->type == REDIS_REPLY_ARRAY && (*reply)->elements == 2 &&
-	    is_text((*reply)->element[0]) && (*reply)->element[0]->len < 32 &&
-	    (*reply)->element[1]->type == REDIS_REPLY_ARRAY)
-		return KEEP_OK;
-	freeReplyObject(*reply);
-	*reply = NULL;
-	return kp_redis_odd("SCAN", err);
-}
-
-/* Adopt the keys of one step. Repeating it does no harm. */
-static keep_status adopt_keys(struct redis_store *store, const redisReply *keys, keep_error *err)
-{
-	struct redis_request request;
-	redisReply *reply = NULL;
-	size_t found = 0;
-	keep_status status = KEEP_OK;
-
-	begin_script(store, &request, REDIS_ADOPT);
-	for (size_t i = 0; i < keys->elements; i++) {
-		keep_bytes path;
-		const char *kind = kind_of(store->pool.url.prefix, bytes_of(keys->element[i]),
-					   &path);
-
-		if (!kind)
-			continue;
-		kp_redis_put_text(&request, kind);
-		kp_redis_put(&request, path);
-		found++;
-	}
-	if (found > 0)
-		status = finish(store, &request, REDIS_READ, &reply, err);
-	else
-		kp_redis_request_release(&request);
-	freeReplyObject(reply);
-	return status;
-}
-
-static keep_status write_marker(struct redis_store *store, keep_error *err)
-{
-	struct redis_request request;
-	redisReply *reply = NULL;
-	keep_status status;
-
-	begin_script(store, &request, REDIS_ADOPT);
-	kp_redis_put_text(&request, "end");
-	kp_redis_put_text(&request, "");
-	status = finish(store, &request, REDIS_READ, &reply, err);
-	freeReplyObject(reply);
-	return status;
-}
-
-/* Look at all keys of the namespace once: adopt them, or (*found) only tell that there are any. */
-static keep_status walk_keyspace(struct redis_store *store, bool *found, keep_error *err)
-{
-	keep_buffer pattern = KEEP_BUFFER_INIT;
-	char cursor[32] = "0";
-	keep_status status = format_pattern(store->pool.url.prefix, &pattern, err);
-
-	while (status == KEEP_OK) {
-		redisReply *reply = NULL;
-
-		status = scan_keys(store, kp_buffer_bytes(&pattern), cursor, &reply, err);
-		if (status != KEEP_OK)
-			break;
-		memcpy(cursor, reply->element[0]->str, reply->element[0]->len + 1);
-		if (!found)
-			status = adopt_keys(store, reply->element[1], err);
-		for (size_t i = 0; found && i < reply->element[1]->elements && !*found; i++) {
-			keep_bytes path;
-
-			*found = kind_of(store->pool.url.prefix,
-					 bytes_of(reply->element[1]->element[i]), &path) != NULL;
-		}
-		freeReplyObject(reply);
-		if (strcmp(cursor, "0") == 0 || (found && *found))
-			break;
-	}
-	keep_buffer_release(&pattern);
-	return status;
-}
-
-/* ---------------------------------------------------------------- opening */
-
-/* Read the marker; *format is 0 when there is none. */
-static keep_status read_format(struct redis_store *store, bool will_write, int64_t *format,
-			       keep_error *err)
-{
-	struct redis_request request;
-	redisReply *reply = NULL;
-	keep_status status;
-
-	*format = 0;
-	begin_script(store, &request, REDIS_OPEN);
-	kp_redis_put_text(&request, will_write ? "w" : "");
-	status = finish(store, &request, REDIS_READ, &reply, err);
-	if (status != KEEP_OK)
-		return status;
-	if (reply->type != REDIS_REPLY_NIL &&
-	    (!is_text(reply) || !kp_int_parse(bytes_of(reply), format) || *format < 1))
-		status = kp_fail(err, KEEP_CORRUPT, "redis: the key '%" KP_PRI ":keep' is damaged",
-				 KP_ARG(store->pool.url.prefix));
-	else if (*format > FORMAT)
-		status = kp_fail(err, KEEP_TOO_NEW,
-				 "redis: the prefix '%" KP_PRI "' has format %lld, this Keep "
-				 "knows %d",
-				 KP_ARG(store->pool.url.prefix), (long long)*format, FORMAT);
-	freeReplyObject(reply);
-	return status;
-}
-
-/* A scan needs the dir keys; a read-only engine cannot make them. */
-static keep_status check_adopted(struct redis_store *store, keep_error *err)
-{
-	bool found = false;
-	int64_t format;
-	keep_status status;
-
-	if (store->adopted)
-		return KEEP_OK;
-	status = read_format(store, false, &format, err);
-	if (status != KEEP_OK || format > 0)
-		return status;
-	status = walk_keyspace(store, &found, err);
-	if (status == KEEP_OK && found)
-		status = kp_fail(err, KEEP_CONFLICT,
-				 "redis: the prefix '%" KP_PRI "' was not written by Keep; open it "
-				 "once without read_only",
-				 KP_ARG(store->pool.url.prefix));
-	return status;
-}
-
-/* Ask what a user may be forbidden to ask; *reply is NULL then. */
-static keep_status ask(struct redis_store *store, const char *command, const char *subject,
-		       const char *pattern, redisReply **reply, keep_error *err)
-{
-	struct redis_request request;
-	keep_error local = KEEP_ERROR_INIT;
-	keep_status status;
-
-	begin_command(&request, command);
-	kp_redis_put_text(&request, subject);
-	if (pattern)
-		kp_redis_put_text(&request, pattern);
-	status = finish(store, &request, REDIS_READ, reply, &local);
-	if (status == KEEP_NO_MEMORY) {
-		if (err)
-			*err = local;
-		return status;
-	}
-	return KEEP_OK;
-}
-
-/* The value of `name` in a CONFIG GET's answer, or "". */
-static const char *config_value(const redisReply *reply, const char *name)
-{
-	if (!reply || reply->type != REDIS_REPLY_ARRAY)
-		return "";
-	for (size_t i = 0; i + 1 < reply->elements; i += 2)
-		if (is_text(reply->element[i]) && is_text(reply->element[i + 1]) &&
-		    strcmp(reply->element[i]->str, name) == 0)
-			return reply->element[i + 1]->str;
-	return "";
-}
-
-static keep_status read_durability(struct redis_store *store, bool relaxed, keep_error *err)
-{
-	redisReply *reply = NULL;
-	const char *appends;
-	keep_status status = ask(store, "CONFIG", "GET", "append*", &reply, err);
-
-	appends = config_value(reply, "appendonly");
-	snprintf(store->durability, sizeof store->durability, "unknown");
-	if (strcmp(appends, "no") == 0)
-		snprintf(store->durability, sizeof store->durability, "not persistent");
-	else if (strcmp(appends, "yes") == 0)
-		snprintf(store->durability, sizeof store->durability, "appendfsync %.20s",
-			 config_value(reply, "appendfsync"));
-	freeReplyObject(reply);
-	reply = NULL;
-	if (status == KEEP_OK && !appends[0]) {
-		status = ask(store, "INFO", "persistence", NULL, &reply, err);
-		if (reply && is_text(reply) && strstr(reply->str, "aof_enabled:0"))
-			snprintf(store->durability, sizeof store->durability, "not persistent");
-		freeReplyObject(reply);
-	}
-	if (status == KEEP_OK && !relaxed && !store->read_only &&
-	    strcmp(store->durability, "appendfsync always") != 0)
-		kp_log(KEEP_LOG_WARNING,
-		       "redis: the server's durability is \"%s\", so it may lose changes that it "
-		       "acknowledged; set appendonly yes and appendfsync always, or open relaxed",
-		       store->durability);
-	return status;
-}
-
-static keep_status check_eviction(struct redis_store *store, keep_error *err)
-{
-	redisReply *reply = NULL;
-	keep_status status = ask(store, "CONFIG", "GET", "maxmemory*", &reply, err);
-
-	if (status == KEEP_OK && strncmp(config_value(reply, "maxmemory-policy"), "allkeys", 7) == 0 &&
-	    strcmp(config_value(reply, "maxmemory"), "0") != 0)
-		kp_log(KEEP_LOG_WARNING,
-		       "redis: maxmemory-policy %s may drop documents and indexes at any time; "
-		       "noeviction is the one for a store",
-		       config_value(reply, "maxmemory-policy"));
-	freeReplyObject(reply);
-	return status;
-}
-
-/* May lists use SORT_RO? A '*' of the prefix would stand for the member, so that is no pattern. */
-static keep_status check_sort(struct redis_store *store, keep_error *err)
-{
-	struct redis_request request;
-	redisReply *reply = NULL;
-	keep_error local = KEEP_ERROR_INIT;
-	keep_status status;
-
-	if (memchr(store->pool.url.prefix.data, '*', store->pool.url.prefix.len))
-		return KEEP_OK;
-	begin_command(&request, "SORT_RO");
-	kp_redis_put_key(&request, store->pool.url.prefix, ":idx:", KEEP_BYTES("/"));
-	kp_redis_put_text(&request, "GET");
-	kp_redis_put_key(&request, store->pool.url.prefix, ":doc:", KEEP_BYTES("*"));
-	status = finish(store, &request, REDIS_READ, &reply, &local);
-	store->can_sort = status == KEEP_OK;
-	freeReplyObject(reply);
-	if (status == KEEP_NO_MEMORY && err)
-		*err = local;
-	return status == KEEP_NO_MEMORY ? status : KEEP_OK;
-}
-
-static keep_status check_cluster(struct redis_store *store, keep_error *err)
-{
-	redisReply *reply = NULL;
-	keep_status status = ask(store, "INFO", "cluster", NULL, &reply, err);
-
-	if (status == KEEP_OK && reply && is_text(reply) &&
-	    strstr(reply->str, "cluster_enabled:1") &&
-	    !kp_redis_prefix_has_tag(store->pool.url.prefix))
-		status = kp_fail(err, KEEP_INVALID,
-				 "redis URL: on a cluster the prefix must hold a {hash tag}, as in "
-				 "'{%" KP_PRI "}'",
-				 KP_ARG(store->pool.url.prefix));
-	freeReplyObject(reply);
-	return status;
-}
-
-static keep_status open_namespace(struct redis_store *store, bool relaxed, keep_error *err)
-{
-	int64_t format = 0;
-	keep_status status = kp_redis_pool_start(&store->pool, err);
-
-	if (status == KEEP_OK)
-		status = check_cluster(store, err);
-	if (status == KEEP_OK)
-		status = read_format(store, !store->read_only, &format, err);
-	if (status == KEEP_OK && format == 0 && !store->read_only) {
-		status = walk_keyspace(store, NULL, err);
-		if (status == KEEP_OK)
-			status = write_marker(store, err);
-		format = FORMAT;
-	}
-	store->adopted = format != 0;
-	if (status == KEEP_OK)
-		status = read_durability(store, relaxed, err);
-	if (status == KEEP_OK)
-		status = check_sort(store, err);
-	return status == KEEP_OK ? check_eviction(store, err) : status;
-}
+/* ---------------------------------------------------------------- the table */
 
 static void redis_close(kp_store *base)
 {
@@ -752,7 +436,7 @@ static keep_status redis_open(const char *url, const keep_engine_options *option
 	store->read_only = options->read_only;
 	status = kp_redis_pool_init(&store->pool, &parts, options->timeout_ms, err);
 	if (status == KEEP_OK)
-		status = open_namespace(store, options->relaxed, err);
+		status = kp_redis_open_namespace(store, options->relaxed, err);
 	if (status == KEEP_OK)
 		*out = &store->base;
 	else

@@ -3,7 +3,8 @@
 /*
  * engine_redis.h - what the files of the Redis backend share.
  *
- *   engine_redis.c             the backend's table; opening, adopting what the source wrote
+ *   engine_redis.c             the backend's table
+ *   engine_redis_open.c        opening, adopting what the source wrote
  *   engine_redis_url.c         URLs
  *   engine_redis_connection.c  sockets, requests, replies and what they mean
  *   engine_redis_pool.c        connections shared by threads, retries
@@ -85,26 +86,26 @@ void kp_redis_request_release(struct redis_request *request);
 struct redis_link {
 	int fd;
 	redisReader *reader;
-	size_t fed;	/* bytes of the reply under way */
-	bool broken;	/* nothing more can be expected of it */
+	size_t fed;     /* bytes of the reply under way */
+	bool broken;    /* nothing more can be expected of it */
 	bool timed_out; /* why it is broken */
 };
 
-#define REDIS_LINKS_MAX 8
-#define REDIS_HOST_SIZE 256
+#define KP_REDIS_LINKS_MAX 8
+#define KP_REDIS_HOST_SIZE 256
 
 struct redis_pool {
 	struct redis_url url;
 	int64_t timeout_ms;
 	keep_buffer scripts[REDIS_SCRIPTS]; /* their text */
 	char digests[REDIS_SCRIPTS][41];    /* their names at the server */
-	pthread_mutex_t lock;		    /* of everything below */
+	pthread_mutex_t lock;               /* of everything below */
 	pthread_cond_t freed;
-	struct redis_link *idle[REDIS_LINKS_MAX];
+	struct redis_link *idle[KP_REDIS_LINKS_MAX];
 	size_t idle_count;
 	size_t open_count; /* idle or in use */
 	/* Where a cluster's node said that the prefix lives; "" while nobody said so. */
-	char node_host[REDIS_HOST_SIZE];
+	char node_host[KP_REDIS_HOST_SIZE];
 	int64_t node_port;
 };
 
@@ -155,12 +156,29 @@ struct redis_store {
 	kp_store base;
 	struct redis_pool pool;
 	bool read_only;
-	bool adopted;	  /* the tree (dir keys) is known to be complete */
-	bool can_sort;	  /* lists may use SORT_RO */
+	bool adopted;  /* the tree (dir keys) is known to be complete */
+	bool can_sort; /* lists may use SORT_RO */
 	char durability[40];
 };
 
-#define REDIS_NOTICE_IGNORED "/" /* published by open.lua: no path */
+/* Begin a script: one key, which tells a cluster where, and the prefix. */
+void kp_redis_begin_script(struct redis_store *store, struct redis_request *request,
+			   enum redis_script script);
+void kp_redis_begin_command(struct redis_request *request, const char *name);
+/* Call, and give the request back. */
+keep_status kp_redis_finish(struct redis_store *store, struct redis_request *request,
+			    enum redis_intent intent, redisReply **reply,
+			    keep_error *err) KEEP_MUST_CHECK;
+bool kp_redis_is_text(const redisReply *reply);
+keep_bytes kp_redis_bytes(const redisReply *reply);
+
+/* Connect, check the format, adopt, ask what the server promises. */
+keep_status kp_redis_open_namespace(struct redis_store *store, bool relaxed,
+				    keep_error *err) KEEP_MUST_CHECK;
+/* A scan needs the dir keys; a read-only engine cannot make them. */
+keep_status kp_redis_check_adopted(struct redis_store *store, keep_error *err) KEEP_MUST_CHECK;
+
+#define KP_REDIS_NOTICE_IGNORED "/" /* published by open.lua: no path */
 
 keep_status kp_redis_watch_open(kp_store *base, const kp_path *path, kp_watch **out,
 				keep_error *err) KEEP_MUST_CHECK;

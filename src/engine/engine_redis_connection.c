@@ -29,7 +29,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define COPIED_BYTES_MAX 16384		       /* longer arguments are sent from where they are */
+#define COPIED_BYTES_MAX 16384                 /* longer arguments are sent from where they are */
 #define ARGUMENT_BYTES_MAX ((size_t)512 << 20) /* Redis' proto-max-bulk-len */
 #define PIECES_AT_ONCE 32
 #define READ_SIZE 65536
@@ -42,17 +42,27 @@ static const struct {
 	const char *code;
 	keep_status status;
 } codes[] = {
-	{"OOM ", KEEP_FULL},		   {"FULL ", KEEP_FULL},
-	{"CORRUPT ", KEEP_CORRUPT},	   {"WRONGTYPE ", KEEP_CORRUPT},
-	{"NOAUTH ", KEEP_DENIED},	   {"WRONGPASS ", KEEP_DENIED},
-	{"NOPERM ", KEEP_DENIED},	   {"READONLY ", KEEP_DENIED},
-	{"BUSY ", KEEP_BUSY},		   {"LOADING ", KEEP_BUSY},
-	{"TRYAGAIN ", KEEP_BUSY},	   {"ERR max number of clients", KEEP_BUSY},
-	{"MASTERDOWN ", KEEP_UNAVAILABLE}, {"CLUSTERDOWN ", KEEP_UNAVAILABLE},
-	{"MISCONF ", KEEP_UNAVAILABLE},	   {"NOREPLICAS ", KEEP_UNAVAILABLE},
-	{"MOVED ", KEEP_UNAVAILABLE},	   {"ASK ", KEEP_BUSY},
+	{"OOM ", KEEP_FULL},
+	{"FULL ", KEEP_FULL},
+	{"CORRUPT ", KEEP_CORRUPT},
+	{"WRONGTYPE ", KEEP_CORRUPT},
+	{"NOAUTH ", KEEP_DENIED},
+	{"WRONGPASS ", KEEP_DENIED},
+	{"NOPERM ", KEEP_DENIED},
+	{"READONLY ", KEEP_DENIED},
+	{"BUSY ", KEEP_BUSY},
+	{"LOADING ", KEEP_BUSY},
+	{"TRYAGAIN ", KEEP_BUSY},
+	{"ERR max number of clients", KEEP_BUSY},
+	{"MASTERDOWN ", KEEP_UNAVAILABLE},
+	{"CLUSTERDOWN ", KEEP_UNAVAILABLE},
+	{"MISCONF ", KEEP_UNAVAILABLE},
+	{"NOREPLICAS ", KEEP_UNAVAILABLE},
+	{"MOVED ", KEEP_UNAVAILABLE},
+	{"ASK ", KEEP_BUSY},
 	{"ERR The user executing the script", KEEP_DENIED},
-	{"ERR DB index", KEEP_INVALID},	   {"ERR SELECT is not allowed", KEEP_INVALID},
+	{"ERR DB index", KEEP_INVALID},
+	{"ERR SELECT is not allowed", KEEP_INVALID},
 };
 
 /* True when `code` begins the text, or the error inside of a script's that older servers wrap:
@@ -143,8 +153,7 @@ static void put_slice(struct redis_request *request, keep_bytes bytes)
 {
 	if (request->slice_count == request->slice_capacity) {
 		size_t capacity = request->slice_capacity * 2 + 8;
-		struct redis_slice *slices =
-			kp_realloc(request->slices, capacity * sizeof *slices);
+		struct redis_slice *slices = kp_realloc(request->slices, capacity * sizeof *slices);
 
 		if (!slices) {
 			stick(request, kp_fail_memory(&request->error, "a request to Redis"));
@@ -287,8 +296,7 @@ static keep_status send_pieces(const struct redis_pool *pool, struct redis_link 
 				void *to;
 			} data = {.from = piece.data + skipped};
 
-			parts[message.msg_iovlen++] =
-				(struct iovec){data.to, piece.len - skipped};
+			parts[message.msg_iovlen++] = (struct iovec){data.to, piece.len - skipped};
 		}
 		sent = sendmsg(link->fd, &message, MSG_NOSIGNAL);
 		if (sent < 0 && errno != EINTR)
@@ -371,8 +379,7 @@ keep_status kp_redis_read(struct redis_pool *pool, struct redis_link *link, bool
 }
 
 static keep_status send_request(struct redis_pool *pool, struct redis_link *link,
-				const struct redis_request *request, bool by_text,
-				keep_error *err)
+				const struct redis_request *request, bool by_text, keep_error *err)
 {
 	keep_buffer head = KEEP_BUFFER_INIT;
 	keep_status status;
@@ -496,7 +503,7 @@ static keep_status connect_tcp(struct redis_pool *pool, const char *host, int64_
 static keep_status connect_socket(struct redis_pool *pool, int *fd, keep_error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	char node[REDIS_HOST_SIZE];
+	char node[KP_REDIS_HOST_SIZE];
 	int64_t port;
 
 	pthread_mutex_lock(&pool->lock);
@@ -550,9 +557,9 @@ static keep_status sign_in(struct redis_pool *pool, struct redis_link *link, kee
 		status = kp_redis_command(pool, link, &request, &reply, err);
 		if (status != KEEP_OK && !link->broken && status != KEEP_NO_MEMORY &&
 		    status != KEEP_BUSY)
-			status = fail_at(pool, KEEP_DENIED,
-					 "the server does not accept the user or the password",
-					 err);
+			status =
+				fail_at(pool, KEEP_DENIED,
+					"the server does not accept the user or the password", err);
 		if (request.text.data)
 			kp_wipe(request.text.data, request.text.len);
 	}

@@ -1,7 +1,8 @@
 /*
  * engine_redis_pool.c - connections shared by threads, and calls that survive a broken one.
  *
- * The pool makes up to REDIS_LINKS_MAX connections on demand; a thread that finds all in use waits.
+ * The pool makes up to KP_REDIS_LINKS_MAX connections on demand; a thread that finds all in use
+ * waits.
  *
  * Invariants:
  *   1. A change whose request did not leave whole did not happen, and is sent again on a fresh
@@ -40,11 +41,9 @@ static keep_status read_scripts(struct redis_pool *pool, keep_error *err)
 {
 	/* The files of redis/ that make up each script. */
 	static const char *const parts[REDIS_SCRIPTS][3] = {
-		[REDIS_OPEN] = {"common", "open"},
-		[REDIS_ADOPT] = {"common", "adopt"},
-		[REDIS_APPLY] = {"fast", "common", "apply"},
-		[REDIS_LIST] = {"common", "list"},
-		[REDIS_SCAN] = {"common", "scan"},
+		[REDIS_OPEN] = {"tree", "open"},           [REDIS_ADOPT] = {"tree", "adopt"},
+		[REDIS_APPLY] = {"fast", "tree", "apply"}, [REDIS_LIST] = {"tree", "list"},
+		[REDIS_SCAN] = {"tree", "scan"},
 	};
 	keep_status status = KEEP_OK;
 
@@ -91,7 +90,7 @@ static bool is_alive(const struct redis_link *link)
 
 static void give_link(struct redis_pool *pool, struct redis_link **link)
 {
-	struct redis_link *closing[REDIS_LINKS_MAX + 1];
+	struct redis_link *closing[KP_REDIS_LINKS_MAX + 1];
 	size_t count = 0;
 
 	pthread_mutex_lock(&pool->lock);
@@ -113,30 +112,24 @@ static void give_link(struct redis_pool *pool, struct redis_link **link)
 /* Wait for an idle connection or the right to make one (*link is NULL then). */
 static keep_status reserve_link(struct redis_pool *pool, struct redis_link **link, keep_error *err)
 {
-	struct timespec until;
+	int64_t until_ns = kp_monotonic_ns() + pool->timeout_ms * 1000000;
+	struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
 	int failed = 0;
 
 	*link = NULL;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += pool->timeout_ms / 1000;
-	until.tv_nsec += pool->timeout_ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_mutex_lock(&pool->lock);
-	while (pool->idle_count == 0 && pool->open_count == REDIS_LINKS_MAX && !failed)
+	while (pool->idle_count == 0 && pool->open_count == KP_REDIS_LINKS_MAX && !failed)
 		failed = pthread_cond_timedwait(&pool->freed, &pool->lock, &until);
 	if (pool->idle_count > 0) {
 		*link = pool->idle[--pool->idle_count];
 		failed = 0;
-	} else if (pool->open_count < REDIS_LINKS_MAX) {
+	} else if (pool->open_count < KP_REDIS_LINKS_MAX) {
 		pool->open_count++;
 		failed = 0;
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return failed ? kp_fail(err, KEEP_BUSY, "redis: all %d connections are in use",
-				REDIS_LINKS_MAX)
+				KP_REDIS_LINKS_MAX)
 		      : KEEP_OK;
 }
 
@@ -185,10 +178,10 @@ static bool follow(struct redis_pool *pool, const redisReply *reply)
 
 /* How one try of a call ended. */
 struct attempt {
-	bool sent;	/* the whole request left */
-	bool broken;	/* the connection broke */
+	bool sent;      /* the whole request left */
+	bool broken;    /* the connection broke */
 	bool timed_out; /* for lack of an answer in time */
-	bool moved;	/* another node has the keys */
+	bool moved;     /* another node has the keys */
 };
 
 static keep_status try_call(struct redis_pool *pool, const struct redis_request *request,
@@ -226,8 +219,7 @@ keep_status kp_redis_call(struct redis_pool *pool, const struct redis_request *r
 		struct attempt attempt;
 		keep_error local = KEEP_ERROR_INIT;
 		keep_error *details = err ? err : &local;
-		keep_status status =
-			try_call(pool, request, intent, &attempt, out, details);
+		keep_status status = try_call(pool, request, intent, &attempt, out, details);
 
 		if (status == KEEP_OK)
 			return KEEP_OK;

@@ -113,10 +113,11 @@ static keep_status check_prefix(keep_bytes prefix, keep_error *err)
 
 		snprintf(inner, sizeof inner, "%s:", kinds[i]);
 		if (contains(prefix, inner) || ends_with(prefix, kinds[i]))
-			return kp_fail(err, KEEP_INVALID,
-				       "redis URL: the prefix '%" KP_PRI
-				       "' would share keys with a shorter one, because it holds '%s'",
-				       KP_ARG(prefix), kinds[i]);
+			return kp_fail(
+				err, KEEP_INVALID,
+				"redis URL: the prefix '%" KP_PRI
+				"' would share keys with a shorter one, because it holds '%s'",
+				KP_ARG(prefix), kinds[i]);
 	}
 	return KEEP_OK;
 }
@@ -185,9 +186,9 @@ static keep_status parse_server(char *server, struct redis_url *url, keep_error 
 		host = cut(&server, ":/", &end);
 	}
 	url->host = keep_bytes_of(host);
-	if (url->host.len == 0 || url->host.len >= REDIS_HOST_SIZE)
+	if (url->host.len == 0 || url->host.len >= KP_REDIS_HOST_SIZE)
 		return kp_fail(err, KEEP_INVALID, "redis URL: no host, or one of %d bytes or more",
-			       REDIS_HOST_SIZE);
+			       KP_REDIS_HOST_SIZE);
 	if (end == ':') {
 		const char *port = cut(&server, "/", &end);
 		keep_status status = parse_number(port, "port", 1, 65535, &url->port, err);
@@ -309,19 +310,19 @@ keep_status kp_redis_identify(const char *url, char **identity, keep_error *err)
 
 		status = kp_buffer_append_text(&text, "redis:", err);
 		if (status == KEEP_OK)
-			status = append_escaped(
-				&text, found ? keep_bytes_of(found) : parts.socket, false, err);
+			status = append_escaped(&text, found ? keep_bytes_of(found) : parts.socket,
+						false, err);
 	} else {
 		status = kp_buffer_append_text(&text, "redis://", err);
 		if (status == KEEP_OK)
 			status = append_escaped(&text, parts.host, true, err);
 		if (status == KEEP_OK)
-			status = kp_buffer_append_format(&text, err, ":%lld",
-							 (long long)parts.port);
+			status =
+				kp_buffer_append_format(&text, err, ":%lld", (long long)parts.port);
 	}
 	if (status == KEEP_OK)
-		status = kp_buffer_append_format(&text, err, "?db=%lld&prefix=",
-						 (long long)parts.db);
+		status = kp_buffer_append_format(&text, err,
+						 "?db=%lld&prefix=", (long long)parts.db);
 	if (status == KEEP_OK)
 		status = append_escaped(&text, parts.prefix, false, err);
 	kp_redis_url_release(&parts);

@@ -28,7 +28,7 @@
 struct redis_watch {
 	kp_watch base;
 	struct redis_link *link; /* NULL while lost */
-	int cancel;		 /* eventfd */
+	int cancel;              /* eventfd */
 	size_t len;
 	char path[KEEP_PATH_BYTES_MAX];
 };
@@ -85,7 +85,7 @@ static bool concerns(const struct redis_watch *watch, keep_bytes notice)
 	keep_bytes path = {watch->path, watch->len};
 	const char *at = notice.data, *end = notice.data + notice.len;
 
-	if (kp_bytes_equal(notice, KEEP_BYTES(REDIS_NOTICE_IGNORED)))
+	if (kp_bytes_equal(notice, KEEP_BYTES(KP_REDIS_NOTICE_IGNORED)))
 		return false;
 	for (;;) {
 		const char *zero = memchr(at, '\0', (size_t)(end - at));
@@ -168,8 +168,8 @@ keep_status kp_redis_watch_wait(kp_watch *base, int64_t timeout_ms, bool *change
 			if (status == KEEP_OK && !watch->link && !*changed)
 				continue; /* lost: subscribe again at once */
 		}
-		if (*changed || (status != KEEP_OK && status != KEEP_UNAVAILABLE &&
-				 status != KEEP_BUSY))
+		if (*changed ||
+		    (status != KEEP_OK && status != KEEP_UNAVAILABLE && status != KEEP_BUSY))
 			return status;
 		if (!watch->link && left > pause_ms)
 			left = pause_ms;

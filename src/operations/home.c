@@ -191,8 +191,7 @@ out:
 static keep_status sync_parent(int folder, keep_error *err)
 {
 	int parent = -1;
-	keep_status status =
-		kp_file_open(folder, "..", O_RDONLY | O_DIRECTORY, 0, &parent, err);
+	keep_status status = kp_file_open(folder, "..", O_RDONLY | O_DIRECTORY, 0, &parent, err);
 
 	if (status == KEEP_OK)
 		status = kp_file_sync(parent, err);

@@ -32,13 +32,13 @@ enum {
 };
 
 struct kp_lines {
-	void *state;         /* the engine's, of the session */
-	keep_bytes name;     /* of the engine; absent: the default; borrowed from name_text */
+	void *state;     /* the engine's, of the session */
+	keep_bytes name; /* of the engine; absent: the default; borrowed from name_text */
 	keep_buffer name_text;
 	keep_engine *engine; /* borrowed */
 	keep_buffer out;     /* answers not yet handed over */
 	keep_buffer result;
-	kp_arena arena;      /* what the pending changes point to */
+	kp_arena arena; /* what the pending changes point to */
 	size_t pending;
 	keep_bytes ids[PENDING_MAX];
 	bool true_results[PENDING_MAX]; /* the answer is true rather than null */
@@ -225,8 +225,8 @@ static keep_status serve_line(kp_lines *lines, keep_bytes line, keep_error *err)
 	if (written == KEEP_OK && status == KEEP_OK)
 		status = run_operation(lines, operation, arguments, &error);
 	if (written == KEEP_OK)
-		written = answer(lines, raw_id, status, kp_buffer_bytes(&lines->result), &error,
-				 err);
+		written =
+			answer(lines, raw_id, status, kp_buffer_bytes(&lines->result), &error, err);
 	return written;
 }
 

@@ -476,8 +476,7 @@ static keep_status find_change_operation(const kp_json *change, const kp_operati
 		return kp_fail(err, KEEP_INVALID, "%s where an object belongs",
 			       kp_json_kind_name(change->kind));
 	if (!op || op->kind != KP_JSON_TEXT)
-		return kp_fail(err, KEEP_INVALID, "op: %s",
-			       op ? "not a text" : "missing");
+		return kp_fail(err, KEEP_INVALID, "op: %s", op ? "not a text" : "missing");
 	*out = kp_operation_find(&kp_engine_operations, op->text);
 	if (!*out || !kp_engine_is_change(*out))
 		return kp_fail(err, KEEP_INVALID,

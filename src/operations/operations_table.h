@@ -144,9 +144,9 @@ extern const kp_operation_store kp_engine_operations;
 #define KP_INPUTS_MAX 16
 
 typedef struct kp_argument {
-	bool given;          /* by the caller or by its default; false also for null */
-	keep_bytes bytes;    /* TEXT, PATH, BYTES (decoded) */
-	int64_t integer;     /* INTEGER; TIME in ms */
+	bool given;       /* by the caller or by its default; false also for null */
+	keep_bytes bytes; /* TEXT, PATH, BYTES (decoded) */
+	int64_t integer;  /* INTEGER; TIME in ms */
 	bool boolean;
 	const kp_json *json; /* ARRAY, OBJECT */
 } kp_argument;

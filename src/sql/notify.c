@@ -280,8 +280,11 @@ static bool is_same_file(int fd, const char *path)
 static keep_status fill(int fd, const char *path, keep_error *err)
 {
 	const uint64_t magic = MAGIC;
-	int rc = kp_fault(KP_FAULT_FILE) ? EIO : posix_fallocate(fd, 0, sizeof(struct ring));
+	int rc;
 
+	do
+		rc = kp_fault(KP_FAULT_FILE) ? EIO : posix_fallocate(fd, 0, sizeof(struct ring));
+	while (rc == EINTR);
 	if (rc != 0)
 		return kp_fail_errno(err, rc, "%s", path);
 	return kp_file_write_at(fd, (keep_bytes){(const char *)&magic, sizeof magic}, 0, err);

@@ -141,6 +141,37 @@ static keep_status with_settings(kp_pg_conn *conn, const char *sql, keep_buffer 
 	return status;
 }
 
+static bool is_copy(const PGresult *result)
+{
+	ExecStatusType got = PQresultStatus(result);
+
+	return got == PGRES_COPY_IN || got == PGRES_COPY_OUT || got == PGRES_COPY_BOTH;
+}
+
+/* PQexec with our own waiting: the last result, or the first failure; NULL: the server is lost. */
+static PGresult *run_script(kp_pg_conn *conn, const char *sql)
+{
+	PGresult *kept = NULL, *result;
+	size_t told_len = 0;
+
+	if (!PQsendQuery(conn->pg, sql) || !kp_pg_write_out(conn))
+		return NULL;
+	for (;;) {
+		if (!kp_pg_await(conn, told_len))
+			break;
+		result = PQgetResult(conn->pg);
+		if (!result)
+			return kept;
+		PQclear(kept);
+		kept = result;
+		told_len = strlen(PQerrorMessage(conn->pg));
+		if (is_copy(result))
+			return kept;
+	}
+	PQclear(kept);
+	return NULL;
+}
+
 /* Judge what a script left: its failure, and a transaction that it opened or ended. */
 static keep_status script_result(kp_pg_conn *conn, const PGresult *result, keep_error *err)
 {
@@ -148,7 +179,7 @@ static keep_status script_result(kp_pg_conn *conn, const PGresult *result, keep_
 	PGTransactionStatusType state = PQtransactionStatus(conn->pg);
 	keep_status status = KEEP_OK;
 
-	if (got == PGRES_COPY_IN || got == PGRES_COPY_OUT || got == PGRES_COPY_BOTH) {
+	if (is_copy(result)) {
 		conn->base.broken = true;
 		return kp_fail(err, KEEP_MISUSE, "PostgreSQL %s: COPY in a script", conn->where);
 	}
@@ -193,7 +224,7 @@ keep_status kp_pg_script(kp_sql_conn *base, const char *sql, keep_error *err)
 		status = kp_pg_fail(conn, NULL, err);
 		goto out;
 	}
-	result = PQexec(conn->pg, text.data ? text.data : sql);
+	result = run_script(conn, text.data ? text.data : sql);
 	status = script_result(conn, result, err);
 out:
 	PQclear(result);

@@ -20,7 +20,7 @@
  *   2. The first failure of a transaction is kept (`failure`) and is what everything else of this
  *      transaction reports, commit above all, until it ends.
  *   3. Writing never waits without reading: with a big pipeline the server may stop reading until
- *      we take its answers. The socket is non-blocking and write_out reads while it writes.
+ *      we take its answers. The socket is non-blocking and kp_pg_write_out reads while it writes.
  *   4. An answer that makes no sense (nothing where something is due, twice) ends the connection:
  *      there is no way back in step with the server.
  *   5. A failed send leaves half a message in libpq's buffer: it ends the connection too.
@@ -38,6 +38,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+
+enum { LOOK_AGAIN_MS = 100 };
 
 /* ---------------------------------------------------------------- failures */
 
@@ -180,7 +182,7 @@ keep_status kp_pg_send(kp_pg_conn *conn, kp_pg_stmt *stmt, keep_error *err)
 }
 
 /* Invariant 3. */
-static bool write_out(kp_pg_conn *conn)
+bool kp_pg_write_out(kp_pg_conn *conn)
 {
 	int left;
 
@@ -197,6 +199,14 @@ static bool write_out(kp_pg_conn *conn)
 
 /* ---------------------------------------------------------------- reading */
 
+static bool is_out_of_memory(void)
+{
+	void *probe = kp_alloc(256);
+
+	kp_free(probe);
+	return !probe;
+}
+
 /* What is read until the sync asked for has come. */
 struct reading {
 	bool synced;
@@ -205,21 +215,20 @@ struct reading {
 	PGresult *last;  /* of the last item that went well */
 };
 
-/*
- * Wait until PQgetResult need not. Its own waiting has no end when libpq had no memory for the
- * result of the sync: it took the server's last word, and goes on as if more were to come. All that
- * shows is a message without a result to it.
- */
-static bool await_result(kp_pg_conn *conn, const struct reading *reading)
+bool kp_pg_await(kp_pg_conn *conn, size_t told_len)
 {
 	while (PQisBusy(conn->pg)) {
 		struct pollfd at = {.fd = PQsocket(conn->pg), .events = POLLIN};
+		int ready = 0;
 
-		if (strlen(PQerrorMessage(conn->pg)) != reading->told_len)
+		if (strlen(PQerrorMessage(conn->pg)) != told_len)
 			return false;
-		if (poll(&at, 1, -1) < 0 && errno != EINTR)
+		ready = poll(&at, 1, LOOK_AGAIN_MS);
+		if (ready < 0 && errno != EINTR)
 			return false;
-		if (at.revents && !PQconsumeInput(conn->pg))
+		if (ready > 0 && !PQconsumeInput(conn->pg))
+			return false;
+		if (ready == 0 && is_out_of_memory())
 			return false;
 	}
 	return true;
@@ -230,10 +239,9 @@ static bool read_one(kp_pg_conn *conn, struct reading *reading)
 {
 	PGresult *result;
 
-	if (!await_result(conn, reading))
+	if (!kp_pg_await(conn, reading->told_len))
 		return false;
 	result = PQgetResult(conn->pg);
-	reading->told_len = strlen(PQerrorMessage(conn->pg));
 	if (!result) { /* the end of an item's results; twice: there is nothing to wait for */
 		conn->received++;
 		return ++reading->nothings < 2;
@@ -252,6 +260,7 @@ static bool read_one(kp_pg_conn *conn, struct reading *reading)
 		reading->last = result;
 		return true;
 	default:
+		reading->told_len = strlen(PQerrorMessage(conn->pg));
 		kp_pg_note_failure(conn, result);
 		if (kp_pg_is_end(conn, result))
 			conn->base.broken = true;
@@ -286,7 +295,7 @@ keep_status kp_pg_drain(kp_pg_conn *conn, PGresult **last, keep_error *err)
 	/* A test breaks the connection before or after the server gets to know. */
 	if (fine && kp_fault(KP_FAULT_CONNECT))
 		(void)shutdown(PQsocket(conn->pg), SHUT_RDWR);
-	fine = fine && PQpipelineSync(conn->pg) && write_out(conn);
+	fine = fine && PQpipelineSync(conn->pg) && kp_pg_write_out(conn);
 	kp_moment("postgres.sent");
 	if (fine && kp_fault(KP_FAULT_CONNECT))
 		(void)shutdown(PQsocket(conn->pg), SHUT_RDWR);

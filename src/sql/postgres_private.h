@@ -118,6 +118,16 @@ keep_status kp_pg_drain(kp_pg_conn *conn, PGresult **last, keep_error *err) KEEP
 keep_status kp_pg_ready(kp_pg_conn *conn, keep_error *err) KEEP_MUST_CHECK;
 /* A look at the socket without a round trip: is the server still there? */
 bool kp_pg_is_alive(kp_pg_conn *conn);
+/*
+ * Wait until PQgetResult need not; false: the connection is lost. libpq's own waiting has no end in
+ * two cases of no memory. It takes the server's last word, has no room for the result of a sync,
+ * and goes on as if more were to come: all that shows is a message longer than `told_len`, the
+ * bytes of messages that came with results. And it leaves a notification it has no room for unread,
+ * to read it with the next bytes, which need not come: so it is asked again now and then.
+ */
+bool kp_pg_await(kp_pg_conn *conn, size_t told_len);
+/* Write what libpq has buffered, reading meanwhile; false: the connection is lost. */
+bool kp_pg_write_out(kp_pg_conn *conn);
 /* Pipeline mode on or off; nothing may be pending. */
 bool kp_pg_set_pipeline(kp_pg_conn *conn, bool on);
 /* Keep the transaction's first failure. */

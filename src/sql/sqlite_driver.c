@@ -72,7 +72,9 @@ keep_status kp_sqlite_status(int rc, int system_errno)
 	case SQLITE_DONE: return KEEP_OK;
 	case SQLITE_NOMEM: return KEEP_NO_MEMORY;
 	case SQLITE_BUSY:
-	case SQLITE_LOCKED: return KEEP_BUSY;
+	case SQLITE_LOCKED:
+	case SQLITE_PROTOCOL: /* too many others began to read at once */
+	case SQLITE_SCHEMA: return KEEP_BUSY;
 	case SQLITE_CONSTRAINT: return KEEP_CONFLICT;
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB: return KEEP_CORRUPT;

@@ -54,17 +54,40 @@ static keep_status sync_folder_of(const char *path, keep_error *err)
 	return status;
 }
 
+/* Some file systems make files only by open. Then a connection of this process that opened the new
+   file between open and close loses its locks: it is new, so nothing is at stake yet. */
+static int make_file_by_open(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return errno;
+	kp_file_close(&fd);
+	return 0;
+}
+
+static int make_file(const char *path)
+{
+	int rc = 0;
+
+	if (kp_fault(KP_FAULT_FILE))
+		return EIO;
+	if (mknod(path, S_IFREG | 0600, 0) != 0)
+		rc = errno;
+	if (rc == EPERM || rc == ENOSYS || rc == EOPNOTSUPP)
+		rc = make_file_by_open(path);
+	if (rc == 0 && chmod(path, 0600) != 0) /* the umask may have taken bits away */
+		rc = errno;
+	return rc;
+}
+
 /* Make an empty file. That it appeared meanwhile is no failure: someone else created it. */
 static keep_status create_file(const char *path, keep_error *err)
 {
-	int rc = kp_fault(KP_FAULT_FILE) ? EIO : 0;
+	int rc = make_file(path);
 
-	if (rc == 0 && mknod(path, S_IFREG | 0600, 0) != 0)
-		rc = errno;
 	if (rc == EEXIST)
 		return KEEP_OK;
-	if (rc == 0 && chmod(path, 0600) != 0)
-		rc = errno;
 	if (rc == ENOENT || rc == ENOTDIR)
 		return kp_fail(err, KEEP_NOT_FOUND, "the folder of '%s' does not exist", path);
 	if (rc != 0)

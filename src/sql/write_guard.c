@@ -167,9 +167,12 @@ void kp_guard_release(kp_guard *guard)
 static keep_status map_words(kp_guard *guard, const char *path, keep_error *err)
 {
 	const off_t size = sizeof *guard->words;
-	int rc = kp_fault(KP_FAULT_FILE) ? EIO : posix_fallocate(guard->fd, 0, size);
+	int rc;
 	void *words;
 
+	do
+		rc = kp_fault(KP_FAULT_FILE) ? EIO : posix_fallocate(guard->fd, 0, size);
+	while (rc == EINTR);
 	if (rc != 0)
 		return kp_fail_errno(err, rc, "%s", path);
 	words = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, guard->fd, 0);

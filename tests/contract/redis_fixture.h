@@ -169,7 +169,7 @@ static inline void want_keys(const char *pattern, const char *keys)
 }
 
 /*
- * The two invariants of redis/common.lua, checked from outside over all keys of a prefix that has
+ * The two invariants of redis/tree.lua, checked from outside over all keys of a prefix that has
  * no special characters: "" or what is wrong.
  */
 static inline const char *tree_faults(const char *prefix)
@@ -188,7 +188,8 @@ static inline const char *tree_faults(const char *prefix)
 		"    if not redis.call('ZSCORE', p .. ':idx:' .. parent, path) then\n"
 		"      say('unlisted ' .. path) end\n"
 		"  elseif kind == 'idx' or kind == 'dir' then\n"
-		"    if path ~= '' and not redis.call('ZSCORE', p .. ':dir:' .. parent, name) then\n"
+		"    if path ~= '' and not redis.call('ZSCORE', p .. ':dir:' .. parent, name) "
+		"then\n"
 		"      say('unlinked ' .. key) end\n"
 		"    for _, m in ipairs(redis.call('ZRANGE', key, 0, -1)) do\n"
 		"      if kind == 'idx' and not exists(p .. ':doc:' .. m) then\n"

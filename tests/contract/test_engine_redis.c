@@ -8,11 +8,12 @@
 #include "engine/engine_redis.h"
 #include "redis_fixture.h"
 
-#include <math.h>
 #include <sys/wait.h>
 
 #define SET(path_, value_)                                                                         \
-	{.kind = KEEP_ENGINE_SET, .path = KEEP_BYTES(path_), .value = KEEP_BYTES(value_)}
+	{                                                                                          \
+		.kind = KEEP_ENGINE_SET, .path = KEEP_BYTES(path_), .value = KEEP_BYTES(value_)    \
+	}
 
 static int64_t held_clock(void *ctx)
 {
@@ -68,7 +69,8 @@ static void places_are_strictly_increasing_milliseconds(void **state)
 		snprintf(path, sizeof path, "f/%d", i % 1500);
 		set_text(engine, path, "");
 		score = score_of(prefix, "f", path);
-		CHECK(score > last && floor(score) == (double)now, "%.17g after %.17g", score, last);
+		CHECK(score > last && (int64_t)score == now, "%.17g after %.17g", score,
+		      last);
 		last = score;
 	}
 	now -= 5000; /* the clock goes back, the order does not */
@@ -183,7 +185,7 @@ static void a_store_of_the_source_project_is_adopted(void **state)
 		raw("ZADD %s:idx:chat/1/message/%d 5 chat/1/message/%d/content", prefix, i, i);
 	}
 	raw("SET %s:doc:chat/1/message/lost v", prefix); /* killed before its ZADD */
-	raw("SET %s:doc: root", prefix);		  /* the root was its own child */
+	raw("SET %s:doc: root", prefix);                 /* the root was its own child */
 	raw("ZADD %s:idx: 7 %s", prefix, "");
 	engine = open_prefix(prefix);
 	assert_string_equal(raw("HGET %s:keep adopted", prefix)->str, "1");
@@ -282,8 +284,8 @@ static void glob_characters_of_a_path_are_ordinary(void **state)
 
 static void neighbours_by_prefix_never_meet(void **state)
 {
-	static const char *const prefixes[] = {"wa", "wa:58", "wa:*", "wa:[15]8", "wa:?", "*",
-					       "wa\\", "w{a}"};
+	static const char *const prefixes[] = {"wa",   "wa:58", "wa:*", "wa:[15]8",
+					       "wa:?", "*",     "wa\\", "w{a}"};
 	keep_engine *engines[KP_COUNT(prefixes)];
 
 	(void)state;
@@ -332,8 +334,8 @@ static void two_urls_of_one_namespace_are_equal(void **state)
 		{"redis://[::1]:7/1", "redis://[::1]:7/1?prefix=keep"},
 		{"redis+unix:///no/such?db=2&prefix=x", "redis+unix:///no/%73uch?prefix=x&db=2"},
 	};
-	static const char *const others[] = {"redis://h?prefix=a", "redis://h/1?prefix=a",
-					     "redis://h:1?prefix=a", "redis://i?prefix=a",
+	static const char *const others[] = {"redis://h?prefix=a",        "redis://h/1?prefix=a",
+					     "redis://h:1?prefix=a",      "redis://i?prefix=a",
 					     "redis://h?prefix=a%3fdb=1", "redis://h?prefix=A"};
 	char first[URL_MAX], second[URL_MAX], message[320];
 
@@ -483,9 +485,9 @@ static void any_sequence_of_changes_leaves_an_exact_tree(void **state)
 	unset_path(engine, "a");
 	unset_path(engine, "b");
 	unset_path(engine, "c");
-	assert_int_equal(raw("EVAL %s 0 %s", "return #redis.call('KEYS', ARGV[1] .. ':*')", prefix)
-				 ->integer,
-			 1); /* the marker */
+	assert_int_equal(
+		raw("EVAL %s 0 %s", "return #redis.call('KEYS', ARGV[1] .. ':*')", prefix)->integer,
+		1); /* the marker */
 	unset_path(engine, "");
 	keep_engine_close(&engine);
 }
@@ -519,7 +521,7 @@ static void a_scan_sees_each_document_once_while_others_change(void **state)
 
 	(void)state;
 	for (int i = 0; i < 600; i++) {
-		char path[32], value[8];
+		char path[32], value[16];
 
 		snprintf(path, sizeof path, i % 3 ? "s/%d/%d" : "s/%d/d/%d", i % 5, i);
 		snprintf(value, sizeof value, "%d", i);

@@ -245,16 +245,15 @@ static void a_full_server_refuses_whole_changes_and_lets_go(void **state)
 	assert_int_equal(keep_engine_batch(engine, changes, 2, &err), KEEP_FULL);
 	assert_int_equal(keep_engine_set(engine, KEEP_BYTES("old"), KEEP_BYTES("2"), &err),
 			 KEEP_FULL);
-	assert_int_equal(
-		keep_engine_set_scored(engine, KEEP_BYTES("n"), KEEP_BYTES("2"), 1, &err),
-		KEEP_FULL);
+	assert_int_equal(keep_engine_set_scored(engine, KEEP_BYTES("n"), KEEP_BYTES("2"), 1, &err),
+			 KEEP_FULL);
 	assert_string_equal(tree_faults("full"), "");
 	assert_string_equal(raw("GET full:doc:old")->str, "1");
 	assert_int_equal(raw("EXISTS full:doc:new/a full:idx:new full:dir:new")->integer, 0);
 	want_names(engine, "", "old"); /* reading goes on, opening too */
 	second = open_prefix("full");
 	keep_engine_close(&second);
-	unset_path(engine, "old");     /* and so does removing, which makes room */
+	unset_path(engine, "old"); /* and so does removing, which makes room */
 	assert_false(has(engine, "old/below"));
 	raw("CONFIG SET maxmemory 0");
 	OK(keep_engine_batch(engine, changes, 2, &err));

@@ -16,7 +16,7 @@ enum { DOCUMENTS = 3 }; /* beside the adopted one */
 struct life {
 	char now[DOCUMENTS][8];
 	char then[DOCUMENTS][8]; /* what an uncertain change would have made of it */
-	bool seen;		 /* a list or scan disagreed */
+	bool seen;               /* a list or scan disagreed */
 };
 
 static const char *const paths[DOCUMENTS] = {"a/b/one", "a/b/two", "c"};

@@ -13,6 +13,9 @@
 #include "sql_backend.h"
 #include "torture.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 static sql_backend backend;
 static kp_sql_options options;
 
@@ -181,9 +184,6 @@ static void a_failing_allocation_leaves_nothing_half_done(void **state)
 	unsigned expected = MAY(KEEP_NO_MEMORY) | MAY(KEEP_OK);
 
 	(void)state;
-	/* libpq reports its own lack of memory as a lost connection. */
-	if (backend.conninfo)
-		expected |= MAY(KEEP_UNAVAILABLE) | MAY(KEEP_UNCERTAIN);
 	live_with_faults(KP_FAULT_ALLOC, expected, false);
 	/* Without memory from the commit on, SQLite cannot undo it either, and the driver says
 	   so. */
@@ -196,12 +196,47 @@ static void a_commit_whose_answer_is_lost_is_uncertain_and_done(void **state)
 	live_with_faults(KP_FAULT_COMMIT, MAY(KEEP_UNCERTAIN), false);
 }
 
+static void die(void *ctx, const char *name)
+{
+	if (strcmp(name, ctx) == 0)
+		(void)raise(SIGKILL);
+}
+
+static void a_process_killed_before_the_commit_migrated_nothing(void **state)
+{
+	static char moment[] = "migrate.applied";
+	keep_error err = KEEP_ERROR_INIT;
+	kp_sql_conn *conn = NULL;
+	int ended = 0, version = -1;
+	pid_t child = 0;
+
+	(void)state;
+	options = backend_fresh(&backend);
+	(void)fflush(NULL);
+	child = fork();
+	CHECK(child >= 0, "fork");
+	if (child == 0) {
+		progress reached = NOTHING;
+
+		kp_moment_inject(die, moment);
+		_exit(live(&reached, &err) == KEEP_OK ? 0 : 1);
+	}
+	CHECK(waitpid(child, &ended, 0) == child, "wait");
+	CHECK(WIFSIGNALED(ended) && WTERMSIG(ended) == SIGKILL, "it was not killed");
+	OK(kp_sql_open(backend.driver, &options, &conn, &err));
+	OK(kp_migrate_version(conn, "sample", &version, &err));
+	assert_int_equal(version, 0);
+	OK(migrate_to(conn, 2, &err)); /* nothing holds the lock any more */
+	backend_drop(&backend, &conn);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_failing_driver_call_leaves_nothing_half_done),
 		cmocka_unit_test(a_failing_allocation_leaves_nothing_half_done),
 		cmocka_unit_test(a_commit_whose_answer_is_lost_is_uncertain_and_done),
+		cmocka_unit_test(a_process_killed_before_the_commit_migrated_nothing),
 	};
 	int failed = backend_open(&backend);
 

@@ -276,6 +276,42 @@ static void a_crash_after_a_failed_allocation_brings_nothing_back(void **state)
 	crash_after_each(KP_FAULT_ALLOC);
 }
 
+/* The files beside the database: the ring is opened, used and opened again. */
+static keep_status use_ring(void *ctx)
+{
+	enum kp_fault_kind kind = *(enum kp_fault_kind *)ctx;
+	kp_notify *first = NULL, *second = NULL;
+	keep_error err = KEEP_ERROR_INIT;
+	uint64_t position = 0;
+	temp_folder folder;
+	char path[128];
+	keep_status status;
+
+	temp_folder_make(&folder);
+	status = kp_notify_open(temp_path(&folder, "ring.db", path), &first, &err);
+	if (status == KEEP_OK)
+		status = kp_notify_open(path, &second, &err);
+	(void)kp_fault_disarm(kind);
+	kp_notify_close(&second);
+	/* Whatever failed, the next one has a ring that works. */
+	OK(kp_notify_open(path, &second, &err));
+	kp_notify_post(second, KEEP_BYTES("topic"));
+	assert_true(!first || kp_notify_wait(first, &position, 0, NULL, NULL, NULL));
+	kp_notify_close(&first);
+	kp_notify_close(&second);
+	temp_folder_remove(&folder);
+	return status;
+}
+
+static void every_failure_to_open_the_ring_is_survived(void **state)
+{
+	enum kp_fault_kind alloc = KP_FAULT_ALLOC, file = KP_FAULT_FILE;
+
+	(void)state;
+	assert_true(torture(alloc, MAY(KEEP_NO_MEMORY), use_ring, &alloc) > 0);
+	assert_true(torture(file, FILE_STATUSES, use_ring, &file) > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -286,6 +322,7 @@ int main(void)
 		cmocka_unit_test(every_lost_answer_to_a_commit_is_uncertain),
 		cmocka_unit_test(a_crash_after_a_failed_file_call_brings_nothing_back),
 		cmocka_unit_test(a_crash_after_a_failed_allocation_brings_nothing_back),
+		cmocka_unit_test(every_failure_to_open_the_ring_is_survived),
 	};
 
 	sqlite_faults_install();

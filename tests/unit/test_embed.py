@@ -6,7 +6,7 @@ import sys
 import tempfile
 import unittest
 
-EMBED = sys.argv.pop(1)
+EMBED = pathlib.Path(sys.argv.pop(1)).resolve()
 
 
 class Embedding(unittest.TestCase):

@@ -1,4 +1,4 @@
--- fast.lua - the head of apply.lua: the two changes that make up nearly all traffic, one set and one
+-- fast.lua - the head of apply.lua: the two changes that make up nearly all traffic, a set and an
 -- unset of a document that has neighbours, in the plainest case. They would work without it; but
 -- Lua makes every function below anew in each call, which takes as long as the change itself.
 --

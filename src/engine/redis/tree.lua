@@ -1,4 +1,4 @@
--- common.lua - the keys and the tree; stands at the head of every other script here.
+-- tree.lua - the keys and the tree; stands at the head of every other script here.
 --
 -- ARGV[1] is the prefix, KEYS[1] the marker <prefix>:keep (it tells a cluster where to run). All
 -- other keys are derived; they share the prefix, so in a cluster its {hash tag}.

@@ -1,0 +1,160 @@
+/*
+ * main.c - the command `keep`: which command its words ask for.
+ *
+ * A word is the name of a store (then cli_store.c reads on) or of a command below. Exit statuses:
+ * 0 done, 1 the answer is no, 2 wrong use, and for every other failure the number of its status
+ * (include/keep/base.h). A failure is one line on standard error: "keep: <what>: <why>".
+ *
+ * Tests: tests/cli/.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int run_init(int argc, char **argv);
+
+const cli_command cli_commands[] = {
+	{.name = "init",
+	 .usage = "HOME",
+	 .sentence = "Make a home: a folder (0700), or what a database server needs.",
+	 .more = "HOME is a folder's name or a postgres:// URL; left out, KEEP_HOME. Done also "
+		 "when it is a home already.",
+	 .run = run_init},
+	{.name = "call",
+	 .usage = "HOME",
+	 .sentence = "Serve calls of any operation, as JSON lines on standard input.",
+	 .more = "HOME as for every command; KEEP_HOME stands in. A line is "
+		 "{\"id\":1,\"call\":\"engine.get\",\"with\":{…}}; its answer is "
+		 "{\"id\":1,\"ok\":true,\"result\":…} or "
+		 "{\"id\":1,\"ok\":false,\"status\":\"INVALID\",\"error\":\"…\"}. Calls run one "
+		 "after the other in the order of their lines. One that waits (engine.watch) is "
+		 "begun in that order too, so that it misses nothing that a later line changes, "
+		 "and "
+		 "then waits aside: its answer comes when it comes. At most 64 wait at once. At "
+		 "the "
+		 "end of input the waits under way are still answered.",
+	 .run = cli_call_main},
+	{.name = "completion",
+	 .usage = "bash",
+	 .sentence = "Print a completion script for the shell.",
+	 .more = "Use it with: source <(keep completion bash)",
+	 .run = cli_completion_main},
+	{.name = "help",
+	 .usage = "[STORE [VERB] | COMMAND]",
+	 .sentence = "Explain Keep, a store, a verb or a command.",
+	 .run = cli_help_main},
+	{.name = "manual", .usage = "[--man]", .run = cli_manual_main},
+	{.name = NULL},
+};
+
+/* ---------------------------------------------------------------- failures */
+
+int cli_fail(const keep_error *err)
+{
+	fprintf(stderr, "keep: %s\n", err->message);
+	return keep_status_exit(err->status);
+}
+
+int cli_wrong_use(const char *topic, const char *format, ...)
+{
+	char text[400];
+	va_list args;
+
+	va_start(args, format);
+	kp_message_format(text, sizeof text, format, args);
+	va_end(args);
+	fprintf(stderr, "keep: %s; see: keep %s%s--help\n", text, topic, *topic ? " " : "");
+	return CLI_WRONG_USE;
+}
+
+int cli_finish_output(int status)
+{
+	keep_error err = KEEP_ERROR_INIT;
+	keep_status failed;
+	bool lost = ferror(stdout) != 0;
+
+	lost = fflush(stdout) != 0 || lost;
+	if (!lost || errno == EPIPE)
+		return status;
+	failed = kp_fail_errno(&err, errno ? errno : EIO, "standard output");
+	(void)failed;
+	return cli_fail(&err);
+}
+
+/* ---------------------------------------------------------------- init */
+
+static int run_init(int argc, char **argv)
+{
+	const char *home = argc ? argv[0] : getenv("KEEP_HOME");
+	keep_error err = KEEP_ERROR_INIT;
+
+	if (argc > 1)
+		return cli_wrong_use("init", "init: '%s': one word too many", argv[1]);
+	if (!home || !*home)
+		return cli_wrong_use("init", "init: HOME: missing, and KEEP_HOME is not set");
+	if (argc && home[0] == '-')
+		return cli_wrong_use("init", "%s: no such option", home);
+	return keep_home_init(home, &err) == KEEP_OK ? CLI_DONE : cli_fail(&err);
+}
+
+/* ---------------------------------------------------------------- dispatch */
+
+/* A closed descriptor below 3 would be given to the next file that is opened, and then written to
+   as if it were the terminal. */
+static void hold_descriptors(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+
+	while (fd >= 0 && fd <= STDERR_FILENO)
+		fd = open("/dev/null", O_RDWR);
+	if (fd > STDERR_FILENO)
+		(void)close(fd);
+}
+
+static bool asks_help(int argc, char **argv)
+{
+	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return false;
+}
+
+static int run_command(const cli_command *command, int argc, char **argv)
+{
+	if (asks_help(argc, argv)) {
+		cli_help_command(command);
+		return cli_finish_output(CLI_DONE);
+	}
+	return command->run(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	const kp_operation_store *store;
+
+	hold_descriptors();
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		return cli_wrong_use("", "a command is missing");
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		cli_help_all();
+		return cli_finish_output(CLI_DONE);
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("keep %s\n", keep_version());
+		return cli_finish_output(CLI_DONE);
+	}
+	store = kp_store_find(keep_bytes_of(argv[1]));
+	if (store)
+		return cli_store_main(store, argc - 2, argv + 2);
+	for (const cli_command *command = cli_commands; command->name; command++)
+		if (strcmp(argv[1], command->name) == 0)
+			return run_command(command, argc - 2, argv + 2);
+	return cli_wrong_use("", "%s: no such command", argv[1]);
+}
