@@ -13,8 +13,8 @@
 typedef double bench_side(void *ctx, long count);
 
 struct bench_pair {
-	const char *what;	 /* "get, 100,000 documents of 500 bytes" */
-	const char *durability;	 /* "relaxed", "synced", "-" */
+	const char *what;        /* "get, 100,000 documents of 500 bytes" */
+	const char *durability;  /* "relaxed", "synced", "-" */
 	const char *name, *base; /* the two sides */
 	bench_side *side, *base_side;
 	void *ctx, *base_ctx;

@@ -109,8 +109,7 @@ static void list_by_hand(const char *folder)
 		snprintf(path, sizeof path, "%s/%s/index.json", folder, entry->d_name);
 		if (entry->d_name[0] == '.' || stat(path, &st))
 			continue;
-		snprintf(children[count].name, sizeof children[count].name, "%.60s",
-			 entry->d_name);
+		snprintf(children[count].name, sizeof children[count].name, "%.60s", entry->d_name);
 		children[count++].time = st.st_mtim;
 	}
 	closedir(dir);
@@ -187,8 +186,7 @@ static double hand_set(void *ctx, long count)
 
 	for (long i = 0; i < count; i++) {
 		char room[80], folder[400], from[450], to[450];
-		keep_bytes path =
-			child_path((long)(bench_random(&bench->seed) % CHILDREN), room);
+		keep_bytes path = child_path((long)(bench_random(&bench->seed) % CHILDREN), room);
 		int fd, folder_fd;
 
 		snprintf(folder, sizeof folder, "%s/%.*s", bench->folder, (int)path.len, path.data);

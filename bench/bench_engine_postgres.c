@@ -4,8 +4,8 @@
  *     bench_engine_postgres       (KEEP_TEST_POSTGRES: libpq's conninfo)
  *
  * The base is libpq by hand on the same table: a prepared SELECT for get; for set, one prepared
- * UPDATE of the value alone in its own transaction, which keeps no order and takes no lock, and so is
- * less than what the engine does.
+ * UPDATE of the value alone in its own transaction, which keeps no order and takes no lock, and so
+ * is less than what the engine does.
  */
 #include "bench.h"
 #include "keep/engine.h"
@@ -56,8 +56,8 @@ static double keep_get(void *ctx, long count)
 	return bench_now() - start;
 }
 
-static void run_prepared(struct bench *bench, const char *name, int count, const char *const *values,
-			 const int *lens, const int *formats)
+static void run_prepared(struct bench *bench, const char *name, int count,
+			 const char *const *values, const int *lens, const int *formats)
 {
 	PGresult *result = PQexecPrepared(bench->pg, name, count, values, lens, formats, 1);
 	ExecStatusType status = PQresultStatus(result);
@@ -105,7 +105,8 @@ static double hand_set(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		keep_bytes path = document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
+		keep_bytes path =
+			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
 		const char *values[] = {path.data, bench->bytes};
 		int lens[] = {0, VALUE_BYTES}, formats[] = {0, 1};
 
@@ -174,7 +175,8 @@ int main(void)
 	keep_error err;
 
 	if (!conninfo)
-		bench_fail("KEEP_TEST_POSTGRES is not set: run under tests/support/with_servers.sh");
+		bench_fail(
+			"KEEP_TEST_POSTGRES is not set: run under tests/support/with_servers.sh");
 	make_url(conninfo, url);
 	options.create = true;
 	must(keep_engine_open(url, &options, &bench.engine, &err), &err);
@@ -195,8 +197,8 @@ int main(void)
 	bench_run(&(struct bench_pair){"get", "-", "keep", "libpq", keep_get, hand_get, &bench,
 				       &bench, 5000, 9, 0});
 	bench_run(&(struct bench_pair){"set, overwrite, one thread", info.durability, "keep",
-				       "libpq, value alone", keep_set, hand_set, &bench, &bench, 500,
-				       7, 0});
+				       "libpq, value alone", keep_set, hand_set, &bench, &bench,
+				       500, 7, 0});
 	bench_run(&(struct bench_pair){"set, 32 threads / one thread", info.durability,
 				       "32 threads", "one thread", keep_set_threads, keep_set,
 				       &bench, &bench, 1600, 7, 0});

@@ -70,7 +70,8 @@ static double hand_get(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		keep_bytes path = document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
+		keep_bytes path =
+			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
 
 		freeReplyObject(ask(bench, redisCommand(bench->redis, "GET bench:doc:%b", path.data,
 							path.len)));
@@ -101,9 +102,9 @@ static double hand_list(void *ctx, long count)
 	double start = bench_now();
 
 	for (long i = 0; i < count; i++) {
-		redisReply *names = ask(bench, redisCommand(bench->redis,
-							    "ZREVRANGE "
-							    "bench:idx:chat/ada/message 0 49"));
+		redisReply *names =
+			ask(bench, redisCommand(bench->redis, "ZREVRANGE "
+							      "bench:idx:chat/ada/message 0 49"));
 		const char *args[PAGE + 1] = {"MGET"};
 		size_t lens[PAGE + 1] = {4};
 		char keys[PAGE][120];
@@ -115,8 +116,8 @@ static double hand_list(void *ctx, long count)
 			args[k + 1] = keys[k];
 			lens[k + 1] = (size_t)len;
 		}
-		freeReplyObject(ask(bench, redisCommandArgv(bench->redis,
-							    (int)names->elements + 1, args, lens)));
+		freeReplyObject(ask(bench, redisCommandArgv(bench->redis, (int)names->elements + 1,
+							    args, lens)));
 		freeReplyObject(names);
 	}
 	return bench_now() - start;
@@ -145,15 +146,15 @@ static double hand_set(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		keep_bytes path = document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
+		keep_bytes path =
+			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
 
-		freeReplyObject(ask(bench, redisCommand(bench->redis, "SET bench:doc:%b %b",
-							path.data, path.len, bench->bytes,
-							(size_t)VALUE_BYTES)));
-		freeReplyObject(ask(bench, redisCommand(bench->redis,
-							"ZADD bench:idx:chat/ada/message %lld %b",
-							(long long)kp_clock_ms(), path.data,
-							path.len)));
+		freeReplyObject(
+			ask(bench, redisCommand(bench->redis, "SET bench:doc:%b %b", path.data,
+						path.len, bench->bytes, (size_t)VALUE_BYTES)));
+		freeReplyObject(ask(
+			bench, redisCommand(bench->redis, "ZADD bench:idx:chat/ada/message %lld %b",
+					    (long long)kp_clock_ms(), path.data, path.len)));
 	}
 	return bench_now() - start;
 }
@@ -188,7 +189,8 @@ static double keep_unset(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		keep_bytes path = document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
+		keep_bytes path =
+			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
 		double start = bench_now();
 
 		must(keep_engine_unset(bench->engine, path, &err), &err);
@@ -233,7 +235,8 @@ int main(void)
 		must(keep_engine_set(bench.engine, document_path(i, room),
 				     (keep_bytes){bench.bytes, VALUE_BYTES}, &err),
 		     &err);
-	bench_title("The Redis engine (A) beside hiredis by hand (B), server with appendfsync always");
+	bench_title(
+		"The Redis engine (A) beside hiredis by hand (B), server with appendfsync always");
 	bench_run(&(struct bench_pair){"get", "-", "keep", "GET", keep_get, hand_get, &bench,
 				       &bench, 10000, 9, 0});
 	bench_run(&(struct bench_pair){"list(50)", "-", "keep", "ZREVRANGE, MGET", keep_list,

@@ -52,8 +52,8 @@ static void raw_must(struct bench *bench, int rc)
 
 static keep_bytes document_path(const struct bench *bench, long i, char room[80])
 {
-	int len = snprintf(room, 80, "chat/%ld@s.whatsapp.net/message/3EB0%012lX",
-			   i % bench->chats, i * 2654435761L % 1000000007L * 4096 + i % 4096);
+	int len = snprintf(room, 80, "chat/%ld@s.whatsapp.net/message/3EB0%012lX", i % bench->chats,
+			   i * 2654435761L % 1000000007L * 4096 + i % 4096);
 
 	return (keep_bytes){room, (size_t)len};
 }
@@ -99,8 +99,8 @@ static sqlite3_stmt *prepare(struct bench *bench, const char *sql)
 {
 	sqlite3_stmt *stmt;
 
-	raw_must(bench, sqlite3_prepare_v3(bench->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt,
-					   NULL));
+	raw_must(bench,
+		 sqlite3_prepare_v3(bench->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL));
 	return stmt;
 }
 
@@ -139,8 +139,7 @@ static void open_raw(struct bench *bench, bool relaxed)
 	bench->insert = prepare(bench, "INSERT INTO documents (hash, folder, score, tie, path, "
 				       "value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
 	bench->folder = prepare(bench, "SELECT id FROM folders WHERE hash = ?1 AND path = ?2");
-	bench->bump =
-		prepare(bench, "UPDATE folders SET documents = documents + ?2 WHERE id = ?1");
+	bench->bump = prepare(bench, "UPDATE folders SET documents = documents + ?2 WHERE id = ?1");
 	bench->remove = prepare(bench, "DELETE FROM documents WHERE id = ?1");
 }
 
@@ -324,7 +323,8 @@ static void raw_set_row(struct bench *bench, keep_bytes path)
 		sqlite3_reset(bench->folder);
 	}
 	sqlite3_bind_int64(bench->top, 1, folder);
-	if (sqlite3_step(bench->top) == SQLITE_ROW && sqlite3_column_int64(bench->top, 0) >= score) {
+	if (sqlite3_step(bench->top) == SQLITE_ROW &&
+	    sqlite3_column_int64(bench->top, 0) >= score) {
 		score = sqlite3_column_int64(bench->top, 0);
 		tie = sqlite3_column_int64(bench->top, 1) + 1;
 	}
@@ -391,10 +391,9 @@ static double keep_set_new(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++)
-		must(keep_engine_set(
-			     bench->engine,
-			     document_path(bench, bench->documents + bench->made++, room),
-			     (keep_bytes){bench->bytes, VALUE_BYTES}, &err),
+		must(keep_engine_set(bench->engine,
+				     document_path(bench, bench->documents + bench->made++, room),
+				     (keep_bytes){bench->bytes, VALUE_BYTES}, &err),
 		     &err);
 	return bench_now() - start;
 }
@@ -414,8 +413,7 @@ static void *write_many(void *ctx)
 	for (long i = 0; i < writer->count; i++) {
 		long at = (long)(bench_random(&writer->seed) % (uint64_t)writer->bench->documents);
 
-		must(keep_engine_set(writer->bench->engine,
-				     document_path(writer->bench, at, room),
+		must(keep_engine_set(writer->bench->engine, document_path(writer->bench, at, room),
 				     (keep_bytes){writer->bench->bytes, VALUE_BYTES}, &err),
 		     &err);
 	}
@@ -449,12 +447,12 @@ static double keep_unset(void *ctx, long count)
 	double start = bench_now(), taken;
 
 	for (long i = 0; i < count; i++)
-		must(keep_engine_unset(bench->engine,
-				       document_path(bench,
-						     (long)(bench_random(&seed) %
-							    (uint64_t)bench->documents),
-						     room),
-				       &err),
+		must(keep_engine_unset(
+			     bench->engine,
+			     document_path(bench,
+					   (long)(bench_random(&seed) % (uint64_t)bench->documents),
+					   room),
+			     &err),
 		     &err);
 	taken = bench_now() - start;
 	for (long i = 0; i < count; i++)
@@ -516,9 +514,9 @@ static void compare_with_raw(const char *folder, long documents)
 	open_raw(&bench, false);
 	bench_run(&(struct bench_pair){"set, overwrite, one thread", "synced", "keep", "raw",
 				       keep_overwrite, raw_overwrite, &bench, &bench, 1000, 9, 0});
-	many = bench_run(&(struct bench_pair){
-		"set, 32 threads / raw transactions of 32", "synced", "keep", "raw",
-		keep_overwrite_threads, raw_overwrite_32, &bench, &bench, 9600, 9, 0.8});
+	many = bench_run(&(struct bench_pair){"set, 32 threads / raw transactions of 32", "synced",
+					      "keep", "raw", keep_overwrite_threads,
+					      raw_overwrite_32, &bench, &bench, 9600, 9, 0.8});
 	one = bench_run(&(struct bench_pair){"set, 32 threads / one thread", "synced", "32 threads",
 					     "one thread", keep_overwrite_threads, keep_overwrite,
 					     &bench, &bench, 3200, 9, 5});

@@ -7,7 +7,8 @@
  *
  * The contract of the whole library:
  *   - a function that can fail returns keep_status and takes `keep_error *err` last;
- *   - `err` may be NULL; it is written only on failure, in the caller's storage, without allocating;
+ *   - `err` may be NULL; it is written only on failure, in the caller's storage, without
+ * allocating;
  *   - outputs come before `err` and are empty unless the call succeeded;
  *   - `const T *` is borrowed for the call, `T **` as input is taken over and NULL afterwards;
  *   - nothing here prints, exits or installs a signal handler.
@@ -71,7 +72,10 @@ typedef struct keep_error {
 	char message[320]; /* one sentence that names the thing at fault; no newline, no secret */
 } keep_error;
 
-#define KEEP_ERROR_INIT {.status = KEEP_OK}
+#define KEEP_ERROR_INIT                                                                            \
+	{                                                                                          \
+		.status = KEEP_OK                                                                  \
+	}
 
 /* Borrowed bytes. data == NULL means absent (SQL NULL); {"", 0} is empty, which is a value. */
 typedef struct keep_bytes {
@@ -88,7 +92,10 @@ typedef struct keep_buffer {
 	size_t capacity;
 } keep_buffer;
 
-#define KEEP_BUFFER_INIT {.data = NULL}
+#define KEEP_BUFFER_INIT                                                                           \
+	{                                                                                          \
+		.data = NULL                                                                       \
+	}
 
 /* "NOT_FOUND" for KEEP_NOT_FOUND; "?" for a value outside the list. */
 KEEP_API const char *keep_status_name(keep_status status);

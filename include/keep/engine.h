@@ -38,26 +38,29 @@ extern "C" {
 #define KEEP_PATH_SEGMENTS_MAX 64
 #define KEEP_SEGMENT_BYTES_MAX 255
 #define KEEP_ENGINE_VALUE_BYTES_MAX (UINT64_C(64) << 20) /* unless the opener raises it */
-#define KEEP_ENGINE_LIST_MAX INT64_C(1000000)		 /* the largest limit of one list */
-#define KEEP_ENGINE_BATCH_MAX 10000			 /* changes in one batch */
-#define KEEP_ENGINE_SCORE_MAX ((INT64_C(1) << 43) - 1)	 /* the year 2248 */
+#define KEEP_ENGINE_LIST_MAX INT64_C(1000000)            /* the largest limit of one list */
+#define KEEP_ENGINE_BATCH_MAX 10000                      /* changes in one batch */
+#define KEEP_ENGINE_SCORE_MAX ((INT64_C(1) << 43) - 1)   /* the year 2248 */
 
 typedef struct keep_engine keep_engine;
 
 /* ---------------------------------------------------------------- open and close */
 
 typedef struct keep_engine_options {
-	size_t size;		  /* sizeof(keep_engine_options): lets this struct grow */
-	bool create;		  /* make what is missing: file, folder, tables */
-	bool shared;		  /* allow a second engine on the same namespace in this process */
-	bool read_only;		  /* every change is DENIED; nothing is created or repaired */
-	bool relaxed;		  /* OK without waiting for the disk: a crash of the machine (not of
+	size_t size;              /* sizeof(keep_engine_options): lets this struct grow */
+	bool create;              /* make what is missing: file, folder, tables */
+	bool shared;              /* allow a second engine on the same namespace in this process */
+	bool read_only;           /* every change is DENIED; nothing is created or repaired */
+	bool relaxed;             /* OK without waiting for the disk: a crash of the machine (not of
 				     the process) may lose the last seconds, never mix them */
 	uint64_t value_bytes_max; /* 0: KEEP_ENGINE_VALUE_BYTES_MAX */
-	int64_t timeout_ms;	  /* how long to wait for a lock or a server; 0: 5000 */
+	int64_t timeout_ms;       /* how long to wait for a lock or a server; 0: 5000 */
 } keep_engine_options;
 
-#define KEEP_ENGINE_OPTIONS_INIT {.size = sizeof(keep_engine_options)}
+#define KEEP_ENGINE_OPTIONS_INIT                                                                   \
+	{                                                                                          \
+		.size = sizeof(keep_engine_options)                                                \
+	}
 
 /*
  * Open the store behind `url`; `options` may be NULL. The caller owns *out.
@@ -79,7 +82,7 @@ typedef struct keep_engine_info {
 	const char *backend;    /* "memory", "file", "sqlite", "postgres", "redis" or the user's */
 	const char *durability; /* "synced", "relaxed", "process" (memory), "unknown", or what the
 				   server says of itself: "appendfsync always", "not persistent" */
-	bool can_extend;	/* set_scored, list_names, scan, batch, compare_and_set and watch
+	bool can_extend;        /* set_scored, list_names, scan, batch, compare_and_set and watch
 				   work; false for a backend of the six functions alone */
 } keep_engine_info;
 
@@ -111,10 +114,13 @@ typedef struct keep_engine_item {
 typedef struct keep_engine_list {
 	size_t count;
 	const keep_engine_item *items; /* newest first */
-	void *owned;		       /* not for the caller */
+	void *owned;                   /* not for the caller */
 } keep_engine_list;
 
-#define KEEP_ENGINE_LIST_INIT {.count = 0}
+#define KEEP_ENGINE_LIST_INIT                                                                      \
+	{                                                                                          \
+		.count = 0                                                                         \
+	}
 
 /*
  * The values of the direct children that have one, newest first. A path without children gives
@@ -156,7 +162,7 @@ KEEP_API keep_status keep_engine_compare_and_set(keep_engine *engine, keep_bytes
 typedef enum keep_engine_change_kind {
 	KEEP_ENGINE_SET,
 	KEEP_ENGINE_SET_SCORED,
-	KEEP_ENGINE_UNSET,	    /* with the empty path: clear */
+	KEEP_ENGINE_UNSET,          /* with the empty path: clear */
 	KEEP_ENGINE_COMPARE_AND_SET /* the whole batch is CONFLICT when it differs */
 } keep_engine_change_kind;
 
@@ -234,7 +240,7 @@ KEEP_API keep_status keep_engine_sink_add(keep_engine_sink *sink, keep_bytes val
  * returns a status and changes nothing.
  */
 typedef struct keep_engine_backend {
-	size_t size;	  /* sizeof(keep_engine_backend) */
+	size_t size;      /* sizeof(keep_engine_backend) */
 	const char *name; /* in messages and keep_engine_info */
 	keep_status (*get)(void *ctx, keep_bytes path, keep_buffer *value, keep_error *err);
 	keep_status (*set)(void *ctx, keep_bytes path, keep_bytes value, keep_error *err);

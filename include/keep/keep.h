@@ -1,6 +1,10 @@
 #ifndef KEEP_KEEP_H
 #define KEEP_KEEP_H
-/* keep/keep.h - everything at once. Each header it names also stands alone. */
+/*
+ * keep/keep.h - everything at once.
+ *
+ * What it is not: needed. Each header that it names also stands alone, and compiles faster.
+ */
 #include "keep/base.h"
 #include "keep/engine.h"
 #include "keep/log.h"

@@ -17,7 +17,8 @@ extern "C" {
 typedef enum keep_log_level {
 	KEEP_LOG_DEBUG,
 	KEEP_LOG_INFO,
-	KEEP_LOG_WARNING, /* something works less well than asked: no wake-ups, a server without sync */
+	KEEP_LOG_WARNING, /* something works less well than asked: no wake-ups, a server without
+			     sync */
 	KEEP_LOG_ERROR,   /* something failed that no caller's status tells */
 } keep_log_level;
 

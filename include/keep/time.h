@@ -22,8 +22,8 @@ extern "C" {
  * Read RFC 3339 with any offset ("2026-04-11T19:18:21.5+02:00", "t", "z" and a blank for "T"
  * included, as RFC 3339 section 5.6 allows) or SQLite's "YYYY-MM-DD HH:MM:SS" (UTC). A fraction
  * has 1 to 9 digits; what is below a millisecond is cut. 23:59:60 is read as the next second's
- * beginning, only where a leap second can be (the end of a UTC month). INVALID: anything else, or a time outside
- * KEEP_TIME_MIN..KEEP_TIME_MAX; the message names the position.
+ * beginning, only where a leap second can be (the end of a UTC month). INVALID: anything else, or a
+ * time outside KEEP_TIME_MIN..KEEP_TIME_MAX; the message names the position.
  */
 KEEP_API keep_status keep_time_parse(keep_bytes text, int64_t *time_ms,
 				     keep_error *err) KEEP_MUST_CHECK;

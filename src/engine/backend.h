@@ -31,7 +31,7 @@ typedef struct kp_path {
 	keep_bytes text;   /* no leading, trailing or double '/'; "" is the root */
 	keep_bytes parent; /* "" for a top-level path and for the root */
 	keep_bytes name;   /* the last segment; "" for the root */
-	unsigned depth;	   /* segments; 0 for the root */
+	unsigned depth;    /* segments; 0 for the root */
 } kp_path;
 
 /* Room for a normalised copy, on the caller's stack. */
@@ -137,7 +137,8 @@ typedef struct kp_backend {
 	keep_status (*scan)(kp_store *store, const kp_path *path, kp_scan_callback *callback,
 			    void *ctx, keep_error *err);
 	/* All or nothing, in order; durable on OK. CONFLICT: an expectation differs. `count` is at
-	   least 1; sizes are checked; a set never names the root. After success tells the watches. */
+	   least 1; sizes are checked; a set never names the root. After success tells the watches.
+	 */
 	keep_status (*apply)(kp_store *store, const kp_change *changes, size_t count,
 			     keep_error *err);
 

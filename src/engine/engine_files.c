@@ -224,8 +224,12 @@ static keep_status open_for_writing(kp_files *files, keep_error *err)
 		return status;
 	/* After a crash of the machine the control may know nothing of it. */
 	status = kp_files_recover(files, err);
-	if (status == KEEP_OK)
+	if (status == KEEP_OK && kp_files_check_is_due(files))
+		status = kp_files_check_marks(files, err);
+	if (status == KEEP_OK) {
+		kp_files_check_done(files);
 		kp_files_sweep_leftovers(files);
+	}
 	kp_files_unlock(files);
 	if (status == KEEP_OK)
 		kp_files_trash_sweep(files);

@@ -19,6 +19,7 @@
  *   engine_files_cache.c    the orders in use, kept up to date from the ring
  *   engine_files_order.c    one folder's order
  *   engine_files_scan.c     scan
+ *   engine_files_check.c    relaxed values after a crash of the machine
  *   engine_files_tree.c     names, paths, and every system call that core has no door for
  *
  * Locks, in the order they are taken: the writers' lock, then cache_mutex.
@@ -66,9 +67,10 @@ typedef struct kp_files_control {
 	_Atomic uint32_t state;    /* kp_files_state */
 	_Atomic uint32_t bell;     /* futex: counts publications */
 	_Atomic uint32_t sleepers; /* watches that may be waiting on `bell` */
-	_Atomic uint32_t unused;
+	_Atomic uint32_t relaxed;  /* somebody stored without syncing, in this boot or in `boot` */
 	_Atomic uint64_t head;     /* bytes ever published in the ring */
 	_Atomic uint64_t reserved; /* >= head: bytes up to here may be being overwritten */
+	char boot[40];             /* the boot whose relaxed values need no check; "": none */
 	/* Hashes of paths whose folder was made and whose entry in its parent is not synced yet. */
 	_Atomic uint64_t unsynced[KP_FILES_UNSYNCED_MAX];
 } kp_files_control;
@@ -252,6 +254,9 @@ void kp_files_locks_release(kp_files *files);
 /* Map .keep/control, making it when this is a writing opener; take a slot. */
 keep_status kp_files_control_open(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
 void kp_files_control_close(kp_files *files);
+/* True when relaxed values of an earlier boot are to be checked; done says that they are. */
+bool kp_files_check_is_due(kp_files *files);
+void kp_files_check_done(kp_files *files);
 bool kp_files_slot_is_alive(const kp_files *files, int64_t slot); /* another opener's */
 bool kp_files_is_alone(const kp_files *files);                    /* no other writing opener */
 
@@ -385,6 +390,13 @@ void kp_files_trash_sweep(kp_files *files);
 /* Delete temporaries of openers that are gone, and hand a journal's trash to the sweep; the caller
    holds the writers' lock and there is no journal. */
 void kp_files_sweep_leftovers(kp_files *files);
+
+/* ---------------------------------------------------------------- relaxed values (…_check.c) */
+
+/* Note in the file what it should hold. Best effort. */
+void kp_files_mark(int fd, keep_bytes value);
+/* Remove the documents that are not what their marks say; under the writers' lock. */
+keep_status kp_files_check_marks(kp_files *files, keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- scan (…_scan.c) */
 

@@ -21,8 +21,8 @@
  *   4. A failure before the rename leaves everything as it was (but perhaps an empty folder, which
  *      is nothing to any reader). A failure after it is UNCERTAIN.
  *
- * Relaxed, there is no sync. The data is only sent on its way before the rename, so that ext4 and
- * others that order data before names cannot, after a crash of the machine, show an empty file.
+ * Relaxed, there is no sync; the value's file is marked, so that after a crash of the machine one
+ * that is not whole can be told (engine_files_check.c).
  *
  * Tests: tests/contract, tests/unit/test_engine_files.c, tests/crash/test_engine_files_moments.c.
  */
@@ -572,7 +572,7 @@ static keep_status write_temp(kp_files *files, keep_bytes value, bool sync, kp_f
 	if (status == KEEP_OK && sync)
 		status = kp_file_sync(fd, err);
 	else if (status == KEEP_OK && files->relaxed)
-		(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+		kp_files_mark(fd, value);
 	kp_file_close(&fd);
 	return status;
 }

@@ -462,28 +462,68 @@ static keep_status allocate(kp_files *files, keep_error *err)
 static keep_status map_control(kp_files *files, keep_error *err)
 {
 	int protection = files->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
-	void *at = kp_fault(KP_FAULT_FILE) ? MAP_FAILED
-					   : mmap(NULL, CONTROL_BYTES, protection, MAP_SHARED,
-						  files->control_fd, 0);
+	bool fault = kp_fault(KP_FAULT_FILE);
+	void *at = fault ? MAP_FAILED
+			 : mmap(NULL, CONTROL_BYTES, protection, MAP_SHARED, files->control_fd, 0);
 
 	if (at == MAP_FAILED)
-		return kp_fail_errno(err, errno ? errno : EIO, "cannot map %s/.keep/control",
+		return kp_fail_errno(err, fault ? EIO : errno, "cannot map %s/.keep/control",
 				     files->base_path);
 	atomic_store_explicit(&files->control, at, memory_order_release);
 	return KEEP_OK;
+}
+
+static void read_boot(char out[sizeof((kp_files_control *)NULL)->boot])
+{
+	size_t size = sizeof((kp_files_control *)NULL)->boot, got = 0;
+	int fd = -1;
+
+	memset(out, 0, size);
+	if (kp_file_open(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY, 0, &fd, NULL) ==
+	    KEEP_OK)
+		(void)!kp_file_read_at(fd, out, size - 1, 0, &got, NULL);
+	kp_file_close(&fd);
+}
+
+static bool is_this_boot(const kp_files_control *control)
+{
+	char boot[sizeof control->boot];
+
+	read_boot(boot);
+	return memcmp(boot, control->boot, sizeof boot) == 0;
+}
+
+bool kp_files_check_is_due(kp_files *files)
+{
+	const kp_files_control *control = kp_files_control_of(files);
+
+	return control->boot[0] == '\0' && atomic_load(&control->relaxed) != 0;
+}
+
+void kp_files_check_done(kp_files *files)
+{
+	kp_files_control *control = kp_files_control_of(files);
+
+	if (control->boot[0] == '\0') {
+		atomic_store(&control->relaxed, 0);
+		read_boot(control->boot);
+	}
+	if (files->relaxed)
+		atomic_store(&control->relaxed, 1);
 }
 
 /* Check what is mapped, and make it anew when it is not what it should be. Under the lock. */
 static keep_status check_control(kp_files *files, keep_error *err)
 {
 	kp_files_control *control = kp_files_control_of(files);
+	uint32_t relaxed = control->version == VERSION ? atomic_load(&control->relaxed) : 1;
 	uint64_t session;
 	keep_status status;
 
 	if (memcmp(control->magic, MAGIC, sizeof MAGIC) == 0 && control->version > VERSION)
 		return kp_fail(err, KEEP_TOO_NEW, "%s was opened by a newer Keep",
 			       files->base_path);
-	if (is_ours(control))
+	if (is_ours(control) && (is_this_boot(control) || !kp_files_is_alone(files)))
 		return KEEP_OK;
 	status = kp_random_bytes(&session, sizeof session, err);
 	if (status != KEEP_OK)
@@ -492,6 +532,7 @@ static keep_status check_control(kp_files *files, keep_error *err)
 	control->version = VERSION;
 	control->size = CONTROL_BYTES;
 	atomic_store(&control->session, session | 1);
+	atomic_store(&control->relaxed, relaxed);
 	memcpy(control->magic, MAGIC, sizeof MAGIC);
 	return KEEP_OK;
 }

@@ -2,8 +2,9 @@
  * engine_postgres.c - the engine on PostgreSQL: one set of tables for all namespaces of a schema.
  *
  *     namespaces  namespace, changes
- *     documents   (namespace, id), folder, score, tie, path, value   index (namespace, folder, score, tie)
- *     folders     (namespace, id), parent, documents, folders, path  index (namespace, parent)
+ *     documents   (namespace, id), folder, score, tie, path, value   index (namespace, folder,
+ * score, tie) folders     (namespace, id), parent, documents, folders, path  index (namespace,
+ * parent)
  *
  * Ids are SHA-256 of paths, computed here, so that get, list and count are one round trip without
  * a lookup, and a path of 4096 bytes needs no index entry larger than PostgreSQL can hold.
@@ -464,8 +465,8 @@ static keep_status unset_subtree(const struct postgres_store *store, kp_lease *l
 static keep_status unset_everything(const struct postgres_store *store, kp_lease *lease,
 				    keep_error *err)
 {
-	keep_status status = queue_with(store, lease, KP_ENGINE_POSTGRES_DELETE_ALL_DOCUMENTS, 0,
-					NULL, err);
+	keep_status status =
+		queue_with(store, lease, KP_ENGINE_POSTGRES_DELETE_ALL_DOCUMENTS, 0, NULL, err);
 
 	if (status == KEEP_OK)
 		status = queue_with(store, lease, KP_ENGINE_POSTGRES_DELETE_ALL_FOLDERS, 0, NULL,
@@ -515,8 +516,8 @@ struct apply_args {
 static keep_status apply_changes(void *ctx, kp_lease *lease, keep_error *err)
 {
 	const struct apply_args *args = ctx;
-	keep_status status = queue_with(args->store, lease, KP_ENGINE_POSTGRES_LOCK_NAMESPACE, 0,
-					NULL, err);
+	keep_status status =
+		queue_with(args->store, lease, KP_ENGINE_POSTGRES_LOCK_NAMESPACE, 0, NULL, err);
 
 	for (size_t i = 0; status == KEEP_OK && i < args->count; i++) {
 		status = apply_one(args->store, lease, &args->changes[i], err);
@@ -568,7 +569,8 @@ static keep_status name_channel(struct postgres_store *store, keep_error *err)
 {
 	unsigned char digest[KP_SHA256_SIZE];
 	keep_buffer both = KEEP_BUFFER_INIT;
-	keep_status status = kp_buffer_append_format(&both, err, "%s/%s", store->schema, store->name);
+	keep_status status =
+		kp_buffer_append_format(&both, err, "%s/%s", store->schema, store->name);
 	char hex[33];
 
 	if (status == KEEP_OK)

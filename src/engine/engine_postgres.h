@@ -9,9 +9,9 @@
 struct postgres_store {
 	kp_store base;
 	kp_database *database;
-	char *conninfo;	 /* the URL without our own parameters */
-	char *schema;	 /* "engine" unless the URL says otherwise */
-	char *name;	 /* the namespace */
+	char *conninfo;                       /* the URL without our own parameters */
+	char *schema;                         /* "engine" unless the URL says otherwise */
+	char *name;                           /* the namespace */
 	char channel[KP_ENGINE_CHANNEL_SIZE]; /* of NOTIFY */
 	char durability[24];
 	bool listen; /* the server has LISTEN and NOTIFY */

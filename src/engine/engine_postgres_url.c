@@ -98,8 +98,8 @@ keep_status kp_engine_postgres_url(const char *url, struct postgres_url *parts, 
 		size_t len = strcspn(at, "&");
 
 		if (is_parameter(at, len, "schema")) {
-			status = decode("schema", at + 7, len - 7, SCHEMA_BYTES_MAX,
-					&parts->schema, err);
+			status = decode("schema", at + 7, len - 7, SCHEMA_BYTES_MAX, &parts->schema,
+					err);
 		} else if (is_parameter(at, len, "namespace")) {
 			status = decode("namespace", at + 10, len - 10, NAMESPACE_BYTES_MAX,
 					&parts->name, err);

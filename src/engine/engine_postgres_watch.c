@@ -30,8 +30,7 @@ struct postgres_watch {
 static keep_status read_changes(struct postgres_watch *watch, int64_t *changes, keep_error *err)
 {
 	const struct postgres_store *store = (const struct postgres_store *)watch->base.store;
-	const char *sql =
-		kp_engine_postgres_statements.statements[KP_ENGINE_POSTGRES_CHANGES].sql;
+	const char *sql = kp_engine_postgres_statements.statements[KP_ENGINE_POSTGRES_CHANGES].sql;
 	kp_sql_stmt *stmt = NULL;
 	bool has_row = false;
 	keep_status status = kp_sql_prepare(watch->conn, sql, &stmt, err);
@@ -144,8 +143,7 @@ static keep_status sleep_once(struct postgres_watch *watch, int64_t left_ms, boo
 	if (!store->listen)
 		return look(watch, left_ms < 0 || left_ms > BLIND_POLL_MS ? BLIND_POLL_MS : left_ms,
 			    changed, err);
-	status = kp_sql_wait(watch->conn, left_ms, watch->wake_fd, &notified, &watch->payload,
-			     err);
+	status = kp_sql_wait(watch->conn, left_ms, watch->wake_fd, &notified, &watch->payload, err);
 	*changed = notified && is_wanted(watch, kp_buffer_bytes(&watch->payload));
 	return status;
 }

@@ -11,9 +11,9 @@
  *   engine_redis_watch.c       watches
  *   redis/(name).lua           everything that touches more than one key
  *
- * hiredis is used for one thing, its reply reader: the rest of 0.14.1 uses memory it did not get
- * (the timeout's copy, host and path names, sds buffers asserted not NULL), cannot tell whether a
- * request left whole, and copies a value of 64 MiB once more.
+ * hiredis is used for one thing, its reply reader. Measured with each allocation failing once, the
+ * rest of 0.14.1 aborts while connecting (2 of 7 allocations) and crashes in commands (2 of 18); it
+ * cannot tell whether a request left whole, and it copies a value of 64 MiB once more.
  */
 #include "engine/backend.h"
 

@@ -25,7 +25,7 @@ keep_status kp_engine_check_expected(const kp_change *change, bool found, keep_b
 	if (equal)
 		return KEEP_OK;
 	return kp_fail(err, KEEP_CONFLICT, "path '%" KP_PRI "': %s", KP_ARG(change->path.text),
-		       !found		       ? "there is no document"
+		       !found                  ? "there is no document"
 		       : change->expected.data ? "the document has another value"
 					       : "there is a document already");
 }

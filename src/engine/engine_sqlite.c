@@ -85,8 +85,7 @@ static keep_status read_value(const struct sqlite_store *store, kp_lease *lease,
 {
 	kp_sql_stmt *stmt;
 	keep_bytes bytes;
-	keep_status status =
-		path_statement(store, lease, KP_ENGINE_SQLITE_GET, path, &stmt, err);
+	keep_status status = path_statement(store, lease, KP_ENGINE_SQLITE_GET, path, &stmt, err);
 
 	*found = false;
 	if (status == KEEP_OK)
@@ -171,7 +170,8 @@ static keep_status sqlite_count(kp_store *base, const kp_path *path, int64_t *co
 	*count = 0;
 	if (status != KEEP_OK)
 		return status;
-	status = path_statement(store, lease, KP_ENGINE_SQLITE_COUNT_CHILDREN, path->text, &stmt, err);
+	status = path_statement(store, lease, KP_ENGINE_SQLITE_COUNT_CHILDREN, path->text, &stmt,
+				err);
 	if (status == KEEP_OK)
 		status = read_integers(stmt, 1, count, &found, err);
 	kp_sql_reset(stmt);
@@ -241,8 +241,7 @@ static keep_status insert_folder(const struct sqlite_store *store, kp_lease *lea
 	kp_value parent_value = {.kind = KP_INT, .is_null = parent == 0, .integer = parent};
 	kp_sql_stmt *stmt;
 	bool found = false;
-	keep_status status =
-		kp_lease_statement(lease, KP_ENGINE_SQLITE_INSERT_FOLDER, &stmt, err);
+	keep_status status = kp_lease_statement(lease, KP_ENGINE_SQLITE_INSERT_FOLDER, &stmt, err);
 
 	if (status == KEEP_OK)
 		status = kp_sql_bind_int(stmt, 1, (int64_t)kp_siphash(store->key, path), err);
@@ -394,8 +393,8 @@ static keep_status insert_document(const struct sqlite_store *store, kp_lease *l
 	else
 		kp_sql_reset(stmt);
 	if (status == KEEP_OK)
-		status = run_with(lease, KP_ENGINE_SQLITE_COUNT_DOCUMENT, 2,
-				  (int64_t[]){folder, 1}, err);
+		status = run_with(lease, KP_ENGINE_SQLITE_COUNT_DOCUMENT, 2, (int64_t[]){folder, 1},
+				  err);
 	return status;
 }
 
@@ -423,8 +422,7 @@ static keep_status set_document(const struct sqlite_store *store, kp_lease *leas
 	struct document document;
 	int64_t score, tie;
 	bool found;
-	keep_status status =
-		find_document(store, lease, change->path.text, &document, &found, err);
+	keep_status status = find_document(store, lease, change->path.text, &document, &found, err);
 
 	if (status == KEEP_OK && !found)
 		status = ensure_folder(store, lease, change->path.parent, &document.folder, err);
@@ -452,8 +450,7 @@ static keep_status unset_subtree(const struct sqlite_store *store, kp_lease *lea
 	struct document document = {0};
 	struct folder folder = {0};
 	bool has_document, has_folder = false;
-	keep_status status =
-		find_document(store, lease, path->text, &document, &has_document, err);
+	keep_status status = find_document(store, lease, path->text, &document, &has_document, err);
 
 	if (status == KEEP_OK)
 		status = find_folder(store, lease, path->text, &folder, &has_folder, err);

@@ -1,9 +1,9 @@
 /*
  * engine_sqlite_watch.c - waiting for changes of a SQLite store, and the names of its files.
  *
- * A change posts its paths to "<file>-notify" after its commit (sql/notify.c); a watch sleeps there.
- * A process that is killed between its commit and its post wakes nobody, and a program that knows
- * only SQLite never posts, so each POLL_MS a watch also compares `PRAGMA data_version` of a
+ * A change posts its paths to "<file>-notify" after its commit (sql/notify.c); a watch sleeps
+ * there. A process that is killed between its commit and its post wakes nobody, and a program that
+ * knows only SQLite never posts, so each POLL_MS a watch also compares `PRAGMA data_version` of a
  * connection of its own. That tells of any foreign commit, not of its paths, and so may answer
  * true when nothing below the path changed: late and too often beats never.
  *
@@ -21,7 +21,7 @@
 enum {
 	POLL_MS = 1000,
 	BLIND_POLL_MS = 25, /* where no notification file could be made */
-	TOLD_MAX = 64, /* a larger batch is told as one change of the root */
+	TOLD_MAX = 64,      /* a larger batch is told as one change of the root */
 };
 
 struct sqlite_watch {
@@ -61,49 +61,46 @@ keep_status kp_engine_sqlite_name(struct sqlite_store *store, const char *file, 
 
 /* ---------------------------------------------------------------- identity */
 
-/* The real path of `file`, which need not be there yet; its folder must be. */
-static char *real_name(const char *file, char room[PATH_MAX])
+/* The real path of `file`'s folder, which must be there, and the name in it. */
+static keep_status name_in_folder(const char *file, keep_buffer *out, keep_error *err)
 {
 	const char *slash = strrchr(file, '/');
-	const char *name = slash ? slash + 1 : file;
-	char folder[PATH_MAX];
-	size_t len = slash ? (size_t)(slash - file) : 0;
+	keep_buffer folder = KEEP_BUFFER_INIT;
+	char real[PATH_MAX];
+	keep_status status;
 
-	if (realpath(file, room))
-		return room;
-	if (len >= sizeof folder)
-		return NULL;
-	memcpy(folder, slash ? file : ".", slash ? len : 1);
-	folder[slash ? len : 1] = '\0';
-	if (slash && len == 0)
-		memcpy(folder, "/", 2);
-	if (!realpath(folder, room) || strlen(room) + strlen(name) + 2 > PATH_MAX)
-		return NULL;
-	strncat(room, "/", PATH_MAX - strlen(room) - 1);
-	strncat(room, name, PATH_MAX - strlen(room) - 1);
-	return room;
+	if (slash)
+		status = kp_buffer_append_format(&folder, err, "%.*s/", (int)(slash - file), file);
+	else
+		status = kp_buffer_append_text(&folder, ".", err);
+	if (status == KEEP_OK && !realpath(folder.data, real))
+		status = kp_fail_errno(err, errno, "%s", folder.data);
+	if (status == KEEP_OK)
+		status = kp_buffer_append_format(out, err, "sqlite:%s/%s", real,
+						 slash ? slash + 1 : file);
+	keep_buffer_release(&folder);
+	return status;
 }
 
 keep_status kp_engine_sqlite_identify(const char *url, char **identity, keep_error *err)
 {
 	const char *file = url + strlen("sqlite:");
-	char room[PATH_MAX];
-	const char *real;
-	size_t size;
+	keep_buffer name = KEEP_BUFFER_INIT;
+	char real[PATH_MAX];
+	keep_status status;
 
 	*identity = NULL;
 	if (!*file)
 		return kp_fail(err, KEEP_INVALID, "'%s': a file name is missing", url);
-	real = real_name(file, room);
-	if (!real)
-		return kp_fail_errno(err, errno ? errno : ENAMETOOLONG, "%s", file);
-	size = strlen("sqlite:") + strlen(real) + 1;
-	*identity = kp_alloc(size);
-	if (!*identity)
-		return kp_fail_memory(err, "an engine's name");
-	memcpy(*identity, "sqlite:", strlen("sqlite:"));
-	memcpy(*identity + strlen("sqlite:"), real, strlen(real) + 1);
-	return KEEP_OK;
+	if (realpath(file, real))
+		status = kp_buffer_append_format(&name, err, "sqlite:%s", real);
+	else
+		status = name_in_folder(file, &name, err);
+	if (status == KEEP_OK)
+		*identity = name.data;
+	else
+		keep_buffer_release(&name);
+	return status;
 }
 
 /* ---------------------------------------------------------------- the watch */
@@ -123,11 +120,9 @@ keep_status kp_engine_sqlite_watch_open(kp_store *base, const kp_path *path, kp_
 					keep_error *err)
 {
 	struct sqlite_store *store = (struct sqlite_store *)base;
-	const char *sql =
-		kp_engine_sqlite_statements.statements[KP_ENGINE_SQLITE_DATA_VERSION].sql;
-	kp_sql_options options = {.location = store->file,
-				  .read_only = true,
-				  .timeout_ms = store->timeout_ms};
+	const char *sql = kp_engine_sqlite_statements.statements[KP_ENGINE_SQLITE_DATA_VERSION].sql;
+	kp_sql_options options = {
+		.location = store->file, .read_only = true, .timeout_ms = store->timeout_ms};
 	struct sqlite_watch *watch = kp_alloc_zero(sizeof *watch);
 	keep_status status = KEEP_NO_MEMORY;
 
@@ -145,6 +140,8 @@ keep_status kp_engine_sqlite_watch_open(kp_store *base, const kp_path *path, kp_
 	if (store->notify)
 		watch->position = kp_notify_position(store->notify);
 	status = kp_sql_open(&kp_sql_sqlite, &options, &watch->conn, err);
+	if (status == KEEP_NOT_FOUND) /* the store is open: this is no missing document */
+		status = kp_fail(err, KEEP_UNAVAILABLE, "the file '%s' is gone", store->file);
 	if (status == KEEP_OK)
 		status = kp_sql_prepare(watch->conn, sql, &watch->data_version, err);
 	if (status == KEEP_OK)

@@ -20,7 +20,6 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 
 enum { READERS_DEFAULT = 4, READERS_MAX = 64 };
 #define CHECK_NS (50 * INT64_C(1000000))
@@ -36,6 +35,7 @@ struct kp_database {
 	const kp_sql_driver *driver;
 	kp_sql_options sql;
 	char *location, *schema; /* owned copies that `sql` points to */
+	uint64_t place[2];       /* of the first connection */
 	const kp_statement_set *statements;
 	struct slot writer;
 	kp_group *group;
@@ -45,14 +45,6 @@ struct kp_database {
 	size_t reader_count;
 	struct slot *readers;
 };
-
-static int64_t coarse_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---------------------------------------------------------------- connections */
 
@@ -78,16 +70,45 @@ static keep_status init_slot(kp_database *database, struct slot *slot, keep_erro
 	slot->lease.slot = slot;
 	if (!database->statements)
 		return KEEP_OK;
-	slot->lease.prepared =
-		kp_alloc_zero(database->statements->count * sizeof(kp_sql_stmt *));
+	slot->lease.prepared = kp_alloc_zero(database->statements->count * sizeof(kp_sql_stmt *));
 	return slot->lease.prepared ? KEEP_OK : kp_fail_memory(err, "prepared statements");
+}
+
+/*
+ * Open what the database has open. That it is gone is no NOT_FOUND, which a store's caller would
+ * take for a missing record; nor is what lies in its place now what was asked for. The old
+ * connection goes last: while it holds a deleted file, no new file can get that one's inode.
+ */
+static keep_status open_again(kp_database *database, struct slot *slot, keep_error *err)
+{
+	kp_sql_options options = database->sql;
+	kp_sql_conn *fresh = NULL;
+	keep_status status;
+
+	options.create = false;
+	status = kp_sql_open(database->driver, &options, &fresh, err);
+	if (status == KEEP_NOT_FOUND) {
+		status = KEEP_UNAVAILABLE;
+		if (err)
+			err->status = status;
+	}
+	if (status != KEEP_OK)
+		return status;
+	if (memcmp(fresh->place, database->place, sizeof database->place) != 0) {
+		kp_sql_close(&fresh);
+		return kp_fail(err, KEEP_UNAVAILABLE, "%s was replaced since it was opened",
+			       database->location);
+	}
+	close_slot(slot);
+	slot->lease.conn = fresh;
+	return KEEP_OK;
 }
 
 /* Make sure that the slot has a connection that works as far as a look can tell. */
 static keep_status revive(kp_database *database, struct slot *slot, int64_t check_after_ns,
 			  keep_error *err)
 {
-	int64_t now = coarse_ns();
+	int64_t now = kp_monotonic_ns();
 	keep_status status;
 
 	if (slot->lease.conn && !slot->lease.conn->broken &&
@@ -99,13 +120,8 @@ static keep_status revive(kp_database *database, struct slot *slot, int64_t chec
 		if (status == KEEP_OK || !slot->lease.conn->broken)
 			return status;
 	}
-	close_slot(slot);
-	kp_sql_options options = database->sql;
-
-	options.create = false;
-	status = kp_sql_open(database->driver, &options, &slot->lease.conn, err);
 	slot->checked_ns = now;
-	return status;
+	return open_again(database, slot, err);
 }
 
 keep_status kp_lease_statement(kp_lease *lease, size_t index, kp_sql_stmt **stmt, keep_error *err)
@@ -275,14 +291,17 @@ static keep_status init_readers(kp_database *database, int wanted, keep_error *e
 	return KEEP_OK;
 }
 
-/* Open the first connection, which creates and migrates; a read-only database keeps it as a reader. */
+/* Open the first connection, which creates and migrates; a read-only database keeps it as a reader.
+ */
 static keep_status open_first(kp_database *database, const kp_migrations *migrations,
 			      keep_error *err)
 {
 	struct slot *slot = database->sql.read_only ? database->free : &database->writer;
 	keep_status status = kp_sql_open(database->driver, &database->sql, &slot->lease.conn, err);
 
-	slot->checked_ns = coarse_ns();
+	slot->checked_ns = kp_monotonic_ns();
+	if (status == KEEP_OK)
+		memcpy(database->place, slot->lease.conn->place, sizeof database->place);
 	if (status == KEEP_OK && migrations)
 		status = kp_migrate(slot->lease.conn, migrations, err);
 	return status;

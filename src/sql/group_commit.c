@@ -13,8 +13,9 @@
  *
  * Invariants:
  *   1. At most one thread is between taking a batch and handing the lead over.
- *   2. A job is in exactly one of: the queue, a leader's batch, finished. Its memory is its thread's
- *      stack: nobody touches it after storing DONE, except that the futex call names its address.
+ *   2. A job is in exactly one of: the queue, a leader's batch, finished. Its memory is its
+ * thread's stack: nobody touches it after storing DONE, except that the futex call names its
+ * address.
  *   3. `leading` is true exactly while a thread leads or has been told to.
  *   4. A batch holds jobs in the order of arrival, so a thread's own changes never overtake.
  *

@@ -221,7 +221,7 @@ bool kp_pg_await(kp_pg_conn *conn, size_t told_len)
 		struct pollfd at = {.fd = PQsocket(conn->pg), .events = POLLIN};
 		int ready = 0;
 
-		if (strlen(PQerrorMessage(conn->pg)) != told_len)
+		if (strlen(PQerrorMessage(conn->pg)) > told_len)
 			return false;
 		ready = poll(&at, 1, LOOK_AGAIN_MS);
 		if (ready < 0 && errno != EINTR)
@@ -238,10 +238,14 @@ bool kp_pg_await(kp_pg_conn *conn, size_t told_len)
 static bool read_one(kp_pg_conn *conn, struct reading *reading)
 {
 	PGresult *result;
+	size_t len;
 
 	if (!kp_pg_await(conn, reading->told_len))
 		return false;
 	result = PQgetResult(conn->pg);
+	len = strlen(PQerrorMessage(conn->pg));
+	if (len < reading->told_len) /* it forgets them now and then */
+		reading->told_len = len;
 	if (!result) { /* the end of an item's results; twice: there is nothing to wait for */
 		conn->received++;
 		return ++reading->nothings < 2;
@@ -260,7 +264,7 @@ static bool read_one(kp_pg_conn *conn, struct reading *reading)
 		reading->last = result;
 		return true;
 	default:
-		reading->told_len = strlen(PQerrorMessage(conn->pg));
+		reading->told_len = len;
 		kp_pg_note_failure(conn, result);
 		if (kp_pg_is_end(conn, result))
 			conn->base.broken = true;
@@ -290,8 +294,6 @@ keep_status kp_pg_drain(kp_pg_conn *conn, PGresult **last, keep_error *err)
 		*last = NULL;
 	if (fine && conn->pending_items == 0)
 		return kp_pg_ready(conn, err);
-	/* Sending emptied it; what is there now is libpq's lack of memory even for messages. */
-	fine = fine && *PQerrorMessage(conn->pg) == '\0';
 	/* A test breaks the connection before or after the server gets to know. */
 	if (fine && kp_fault(KP_FAULT_CONNECT))
 		(void)shutdown(PQsocket(conn->pg), SHUT_RDWR);
@@ -299,12 +301,15 @@ keep_status kp_pg_drain(kp_pg_conn *conn, PGresult **last, keep_error *err)
 	kp_moment("postgres.sent");
 	if (fine && kp_fault(KP_FAULT_CONNECT))
 		(void)shutdown(PQsocket(conn->pg), SHUT_RDWR);
+	reading.told_len = strlen(PQerrorMessage(conn->pg));
 	while (fine && !reading.synced) {
 		fine = read_one(conn, &reading);
 		if (conn->failed_at)
 			failed_at = conn->failed_at;
 	}
-	if (!fine)
+	if (fine) /* past the sync, or libpq keeps its messages from one pipeline to the next */
+		PQclear(PQgetResult(conn->pg));
+	else
 		end_connection(conn);
 	forget_unprepared(conn, failed_at ? failed_at : conn->failed_at);
 	conn->received = conn->sent;

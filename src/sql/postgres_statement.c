@@ -19,7 +19,6 @@
 #include "sql/postgres_private.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- kept statements */
@@ -201,12 +200,14 @@ static int64_t changed_rows(PGresult *result)
 {
 	static const char *const commands[] = {"INSERT ", "UPDATE ", "DELETE ", "MERGE "};
 	const char *tag = PQcmdStatus(result);
+	int64_t rows = 0;
 
 	for (size_t i = 0; i < KP_COUNT(commands); i++) {
-		if (strncmp(tag, commands[i], strlen(commands[i])) == 0)
-			return strtoll(PQcmdTuples(result), NULL, 10);
+		if (strncmp(tag, commands[i], strlen(commands[i])) == 0 &&
+		    !kp_int_parse(keep_bytes_of(PQcmdTuples(result)), &rows))
+			rows = 0;
 	}
-	return 0;
+	return rows;
 }
 
 /* A table changed under a prepared statement, or a pooler gave us another server's session: the

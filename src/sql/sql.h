@@ -150,6 +150,9 @@ struct kp_sql_conn {
 	bool in_transaction;
 	bool read_only; /* as it was opened; kp_sql_open says so */
 	bool broken; /* only close is left; a database replaces it */
+	/* What was opened, where the same location can come to mean something else: a file's device
+	   and inode. 0, 0: nothing to compare. */
+	uint64_t place[2];
 };
 
 struct kp_sql_stmt {

@@ -76,7 +76,8 @@ static keep_status check_value(const kp_value *value, int index, keep_error *err
 	case KP_JSON:
 		if (!kp_text_is_storable(value->bytes))
 			return kp_fail(err, KEEP_INVALID,
-				       "parameter %d: text must be UTF-8 without a zero byte", index);
+				       "parameter %d: text must be UTF-8 without a zero byte",
+				       index);
 		return KEEP_OK;
 	case KP_REAL:
 		if (!isfinite(value->real))

@@ -18,7 +18,8 @@
  * bind, step, column and reset are the path of every read; they add a few instructions to SQLite's
  * own call and take their slow turns in functions of their own.
  *
- * Held by tests/contract/test_sql_driver.c and tests/torture/test_sqlite_faults.c.
+ * Held by tests/contract/test_sql_driver.c, test_sql_values.c, tests/unit/test_sqlite_driver.c and
+ * tests/torture/test_sqlite_faults.c.
  */
 #include "sql/sqlite_driver.h"
 

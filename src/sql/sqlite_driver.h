@@ -36,8 +36,6 @@ struct kp_sqlite {
 	int log_frames;    /* in the write-ahead log after this connection's last commit */
 	int checkpoint_at; /* log_frames at which the next checkpoint is due */
 	int restart_at;    /* and the next attempt to begin the log anew */
-	dev_t device;      /* the file that was opened */
-	ino_t inode;
 };
 
 static inline struct kp_sqlite *kp_sqlite_of(kp_sql_conn *conn)

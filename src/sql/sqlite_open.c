@@ -18,7 +18,7 @@
  * that does not, opening fails. SQLite's `immutable` would read on, and be wrong as soon as
  * somebody writes.
  *
- * Held by tests/contract/test_sql_driver.c and tests/torture/test_sqlite_faults.c.
+ * Held by tests/contract/test_sqlite_open.c and tests/torture/test_sqlite_faults.c.
  */
 #include "sql/sqlite_driver.h"
 
@@ -34,6 +34,7 @@
 
 #define TIMEOUT_MS_DEFAULT 5000
 #define PAGE_BYTES_DEFAULT 4096
+#define PAGE_BYTES_MIN 512 /* of SQLite's format */
 
 /* ---------------------------------------------------------------- the file */
 
@@ -112,6 +113,9 @@ static keep_status find_file(const kp_sql_options *options, const char *path, ke
 		return kp_fail(err, KEEP_INVALID, "'%s' is not a file", path);
 	if (st.st_size == 0 && !create)
 		return kp_fail(err, KEEP_NOT_FOUND, "the file '%s' is empty, not a database", path);
+	/* SQLite takes a file of one byte for an empty one. */
+	if (st.st_size > 0 && st.st_size < PAGE_BYTES_MIN)
+		return kp_fail(err, KEEP_CORRUPT, "the file '%s' is too short for a database", path);
 	return KEEP_OK;
 }
 
@@ -292,21 +296,39 @@ static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *opt
 	return KEEP_OK;
 }
 
+/* SQLite reads the missing end of a last page as zeros. Beside a log that is right: a checkpoint was
+   killed there, and the log has the page. Without one, somebody cut the file. */
+static keep_status check_length(struct kp_sqlite *conn, bool has_log, int64_t size, keep_error *err)
+{
+	char pages[24];
+	int64_t page_bytes;
+	keep_status status = query_text(conn, "PRAGMA page_size", pages, sizeof pages, err);
+
+	if (status != KEEP_OK || has_log || !kp_int_parse(keep_bytes_of(pages), &page_bytes) ||
+	    page_bytes < PAGE_BYTES_MIN || size % page_bytes == 0)
+		return status;
+	return kp_fail(err, KEEP_CORRUPT, "%s: the file ends within a page", conn->path);
+}
+
 static keep_status open_all(struct kp_sqlite *conn, const kp_sql_options *options, keep_error *err)
 {
+	const char *log = sqlite3_filename_wal(conn->path);
 	struct stat st;
+	bool has_log = stat(log, &st) == 0 && st.st_size > 0;
 	keep_status status = KEEP_OK;
 
 	if (stat(conn->path, &st) != 0)
 		return kp_fail_errno(err, errno, "open '%s'", conn->path);
-	conn->device = st.st_dev;
-	conn->inode = st.st_ino;
+	conn->base.place[0] = st.st_dev;
+	conn->base.place[1] = st.st_ino;
 	if (!conn->read_only)
 		status = kp_guard_open(&conn->guard, conn->path, err);
 	if (status == KEEP_OK) /* before the first look at the schema, which may name it */
 		status = kp_sqlite_add_json(conn, err);
 	if (status == KEEP_OK)
 		status = set_all(conn, options, err);
+	if (status == KEEP_OK)
+		status = check_length(conn, has_log, st.st_size, err);
 	if (status == KEEP_OK)
 		status = prepare_fixed(conn, err);
 	if (status == KEEP_OK)
@@ -347,6 +369,9 @@ keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, kee
 		return KEEP_OK;
 	}
 	primary = err->native & 0xff;
+	/* The statements are always the same; what SQLite cannot make of them is the file's fault. */
+	if (status == KEEP_MISUSE && primary == SQLITE_ERROR)
+		status = err->status = KEEP_CORRUPT;
 	if (conn->read_only && (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY))
 		status =
 			kp_prefix(err, status,

@@ -18,17 +18,18 @@
  * waits for nobody; it costs a few milliseconds, during which writers wait for the guard. When it
  * copied everything and no reader is left in the log, the next commit begins the log anew. So:
  *
- *   from STEP frames on        when the guard is free: a busy moment is not made worse
- *   from INSIST frames on      in the queue, like a writer: processes that write all the time would
- *                              never leave the guard free, and a long log slows every read
- *   from RESTART frames on     readers that overlap keep the log from beginning anew though all of
- * it is copied. RESTART waits for those that read in the log now (new ones read the copy), at most
- * PATIENCE_MS, because writers wait with it. It is not repeated before another RESTART frames.
+ *   STEP frames      when the guard is free: a busy moment is not made worse
+ *   INSIST frames    in the queue, like a writer: processes that write all the time would never
+ *                    leave the guard free, and a long log slows every read
+ *   RESTART frames   readers that overlap keep the log from beginning anew, though all of it is
+ *                    copied. RESTART waits for those that read in the log now (new ones read the
+ *                    copy), at most PATIENCE_MS, because writers wait with it. It is not
+ *                    repeated before another RESTART frames.
  *
  * An attempt that did not come to the end is repeated STEP frames later, not at the next commit: it
  * costs two syncs each time.
  *
- * Held by tests/contract/test_sql_driver.c, tests/torture/test_sqlite_faults.c and
+ * Held by tests/contract/test_sqlite_open.c, tests/torture/test_sqlite_faults.c and
  * tests/torture/test_wal_race.c.
  */
 #include "sql/sqlite_driver.h"
@@ -45,7 +46,7 @@ keep_status kp_sqlite_check(kp_sql_conn *base, keep_error *err)
 	struct kp_sqlite *conn = kp_sqlite_of(base);
 	struct stat st;
 
-	if (stat(conn->path, &st) == 0 && st.st_dev == conn->device && st.st_ino == conn->inode)
+	if (stat(conn->path, &st) == 0 && st.st_dev == base->place[0] && st.st_ino == base->place[1])
 		return KEEP_OK;
 	base->broken = true;
 	return kp_fail(err, KEEP_UNAVAILABLE, "%s: the file was deleted or replaced", conn->path);

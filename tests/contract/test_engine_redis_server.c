@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 static struct server server;
 
@@ -190,6 +191,60 @@ static void a_change_that_a_hanging_server_got_is_uncertain(void **state)
 	unset_path(engine, "");
 	keep_buffer_release(&value);
 	keep_engine_close(&engine);
+}
+
+/* Kill the server's process, without waiting, in a few milliseconds. */
+static pid_t kill_soon(useconds_t delay)
+{
+	const char *line = strstr(raw("INFO server")->str, "process_id:");
+	pid_t target = line ? (pid_t)strtol(line + 11, NULL, 10) : 0;
+	pid_t child;
+
+	assert_true(target > 1);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		usleep(delay);
+		kill(target, SIGKILL);
+		_exit(0);
+	}
+	return child;
+}
+
+static void a_server_killed_during_changes_keeps_what_was_acknowledged(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (int round = 0; round < 12; round++) {
+		keep_engine *engine = open_prefix("killed");
+		keep_error err = KEEP_ERROR_INIT;
+		keep_status status = KEEP_OK;
+		pid_t killer = kill_soon((useconds_t)(2000 + next_random(&seed) % 30000));
+		char path[32];
+		int count = 0;
+
+		while (status == KEEP_OK) {
+			snprintf(path, sizeof path, "r/%d/%d", round, count);
+			status =
+				keep_engine_set(engine, keep_bytes_of(path), KEEP_BYTES("x"), &err);
+			count += status == KEEP_OK;
+		}
+		assert_true(status == KEEP_UNCERTAIN || status == KEEP_UNAVAILABLE);
+		assert_int_equal(waitpid(killer, NULL, 0), killer);
+		server_kill(&server); /* clears away what it left */
+		server_restart(&server);
+		use_server(server.location);
+		if (status == KEEP_UNAVAILABLE)
+			assert_false(has(engine, path));
+		for (int i = 0; i < count; i++) {
+			snprintf(path, sizeof path, "r/%d/%d", round, i);
+			assert_true(has(engine, path));
+		}
+		assert_string_equal(tree_faults("killed"), "");
+		unset_path(engine, "");
+		keep_engine_close(&engine);
+	}
 }
 
 static void a_watch_outlives_its_server(void **state)
@@ -491,6 +546,7 @@ int main(void)
 		cmocka_unit_test(every_operation_is_one_round_trip_whatever_else_the_server_holds),
 		cmocka_unit_test(a_server_that_is_gone_is_unavailable_and_works_again_when_back),
 		cmocka_unit_test(a_change_that_a_hanging_server_got_is_uncertain),
+		cmocka_unit_test(a_server_killed_during_changes_keeps_what_was_acknowledged),
 		cmocka_unit_test(a_watch_outlives_its_server),
 		cmocka_unit_test(a_full_server_refuses_whole_changes_and_lets_go),
 		cmocka_unit_test(users_and_passwords_are_asked_and_never_shown),

@@ -60,7 +60,8 @@ static void make_value(uint32_t n, keep_buffer *out)
 
 static keep_bytes message_path(int thread, int chat, int message, char room[80])
 {
-	int len = snprintf(room, 80, "t%d/chat/%d@s.whatsapp.net/message/%d", thread, chat, message);
+	int len =
+		snprintf(room, 80, "t%d/chat/%d@s.whatsapp.net/message/%d", thread, chat, message);
 
 	return (keep_bytes){room, (size_t)len};
 }
@@ -163,8 +164,8 @@ static void *work(void *ctx)
 
 	for (;;) {
 		uint64_t dice = next_random(&worker->seed);
-		static const enum op ops[] = {SET_MESSAGE, SET_MESSAGE,	  SET_MESSAGE, SET_CHAT,
-					      UNSET_MESSAGE, UNSET_CHAT, BATCH_SET,   BATCH_SET};
+		static const enum op ops[] = {SET_MESSAGE,   SET_MESSAGE, SET_MESSAGE, SET_CHAT,
+					      UNSET_MESSAGE, UNSET_CHAT,  BATCH_SET,   BATCH_SET};
 		struct step step = {.thread = worker->thread,
 				    .op = ops[dice % 8],
 				    .chat = (int)(dice / 8 % CHATS),
@@ -255,7 +256,10 @@ static void run_and_kill(struct round *round, uint64_t seed, uint32_t *next_valu
 			kill(child, SIGKILL);
 			round->killed = true;
 		}
-		if (poll(&ready, 1, round->killed ? 60000 : left_ms > 0 ? (int)left_ms : 0) == 0 &&
+		if (poll(&ready, 1,
+			 round->killed ? 60000
+			 : left_ms > 0 ? (int)left_ms
+				       : 0) == 0 &&
 		    !until_ns)
 			CHECK(false, "the child does nothing");
 		if (!ready.revents)
@@ -312,8 +316,8 @@ static bool chat_matches(keep_engine *engine, int thread, int chat, const struct
 		above = order;
 	}
 	for (int i = 0; same && i < MESSAGES; i++) {
-		keep_status status = keep_engine_get(
-			engine, message_path(thread, chat, i, room), &value, &err);
+		keep_status status =
+			keep_engine_get(engine, message_path(thread, chat, i, room), &value, &err);
 
 		same = tree->message[chat][i]
 			       ? status == KEEP_OK &&

@@ -17,7 +17,7 @@ void place_make(place *at)
 	temp_folder_make(&at->folder);
 	(void)temp_path(&at->folder, "store", at->store);
 	if (places_kind.is_file)
-		snprintf(at->url, sizeof at->url, "%s:%s", places_kind.name, at->store);
+		snprintf(at->url, sizeof at->url, "%.10s:%s", places_kind.name, at->store);
 	else
 		engine_fresh_url(&places_kind, at->url);
 }

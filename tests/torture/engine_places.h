@@ -29,6 +29,8 @@
 		WANT(status_of_call == (wanted), "%s and not %s: %s",                              \
 		     keep_status_name(status_of_call), keep_status_name(wanted),                   \
 		     status_of_call == KEEP_OK ? "" : err.message);                                \
+		WANT(status_of_call == KEEP_OK || err.status == status_of_call,                    \
+		     "the error says %s", keep_status_name(err.status));                           \
 	} while (0)
 
 #define WANT_OK(call) WANT_STATUS(call, KEEP_OK)

@@ -24,7 +24,9 @@ static kp_database *open_database(bool create, bool read_only)
 {
 	kp_migrations migrations = {.service = "test", .list = migration_list, .count = 1};
 	kp_database_options options = {
-		.sql = {.location = file, .create = create, .read_only = read_only,
+		.sql = {.location = file,
+			.create = create,
+			.read_only = read_only,
 			.timeout_ms = 5000},
 		.migrations = &migrations,
 		.statements = &set,
@@ -135,7 +137,7 @@ static void *write_some(void *ctx)
 		int64_t n = i % 5 == 4 ? 1000000 : writer->first + i;
 		kp_apply *apply = i % 3 == 2 ? add_then_fail : add;
 		keep_status status = kp_database_write(writer->database, apply, &n, NULL);
-		keep_status wanted = i % 5 == 4	  ? KEEP_CONFLICT
+		keep_status wanted = i % 5 == 4   ? KEEP_CONFLICT
 				     : i % 3 == 2 ? KEEP_INVALID
 						  : KEEP_OK;
 

@@ -354,7 +354,8 @@ static void a_symbolic_link_inside_is_not_followed(void **state)
 	CHECK(keep_engine_set(at->engine, KEEP_BYTES("c/link/y"), KEEP_BYTES("x"), &at->err) !=
 		      KEEP_OK,
 	      "set below a link");
-	CHECK(keep_engine_get(at->engine, KEEP_BYTES("c/link"), &value, &at->err) != KEEP_OK, "get");
+	CHECK(keep_engine_get(at->engine, KEEP_BYTES("c/link"), &value, &at->err) != KEEP_OK,
+	      "get");
 	CHECK(rmdir(outside) == 0, "something was written outside");
 	want_children(at, "c", "a");
 	CHECK(keep_engine_clear(at->engine, &at->err) == KEEP_OK, "%s", at->err.message);
@@ -469,6 +470,34 @@ static void more_changes_than_the_ring_holds_are_noticed(void **state)
 	keep_engine_close(&other.engine);
 }
 
+/* As if the machine had crashed: another boot, and a file without all of its bytes. */
+static void a_relaxed_value_cut_by_a_crash_of_the_machine_is_removed(void **state)
+{
+	fixture *at = *state;
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+	struct stat about;
+	int fd;
+
+	put(at, "c/a", "whole");
+	put(at, "c/b", "cut");
+	put(at, "c/b/below", "whole too");
+	put(at, "c/c", "");
+	put(at, "c/d", "another program's");
+	keep_engine_close(&at->engine);
+	CHECK(stat(path_in(at, "c/b/index.json"), &about) == 0, "stat");
+	CHECK(truncate(path_in(at, "c/b/index.json"), 0) == 0, "truncate");
+	times[1] = about.st_mtim;
+	CHECK(utimensat(AT_FDCWD, path_in(at, "c/b/index.json"), times, 0) == 0, "utimensat");
+	write_file(at, "c/d/index.json", "newer", 5);
+	fd = open(path_in(at, ".keep/control"), O_RDWR);
+	CHECK(pwrite(fd, "00", 2, offsetof(kp_files_control, boot)) == 2, "write");
+	close(fd);
+	reopen(at);
+	want_children(at, "c", "newer  whole");
+	want(at, "c/b", NULL);
+	want(at, "c/b/below", "whole too");
+}
+
 static void a_journal_cut_short_was_never_committed(void **state)
 {
 	fixture *at = *state;
@@ -509,8 +538,8 @@ static void times_of_one_millisecond_are_renumbered_when_they_run_out(void **sta
 		char path[3] = {'s', '/', '\0'}, full[8];
 
 		snprintf(full, sizeof full, "%.2s%c", path, *name);
-		CHECK(keep_engine_set_scored(at->engine, keep_bytes_of(full),
-					     (keep_bytes){name, 1}, 5000, &at->err) == KEEP_OK,
+		CHECK(keep_engine_set_scored(at->engine, keep_bytes_of(full), (keep_bytes){name, 1},
+					     5000, &at->err) == KEEP_OK,
 		      "%s", at->err.message);
 	}
 	CHECK(utimensat(AT_FDCWD, path_in(at, "s/c/index.json"), times, 0) == 0, "utimensat");
@@ -552,8 +581,8 @@ static void without_descriptors_a_list_fails_and_never_leaves_values_out(void **
 		keep_engine_list_release(&list);
 		status = keep_engine_count(at->engine, KEEP_BYTES("c"), &count, &at->err);
 		CHECK(status == KEEP_FULL || (status == KEEP_OK && count == 20), "count");
-		status = keep_engine_set(at->engine, KEEP_BYTES("c/0"), KEEP_BYTES("c/0"),
-					 &at->err);
+		status =
+			keep_engine_set(at->engine, KEEP_BYTES("c/0"), KEEP_BYTES("c/0"), &at->err);
 		CHECK(status == KEEP_FULL || status == KEEP_OK, "set: %s", at->err.message);
 		CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0, "setrlimit");
 		want(at, "c/0", "c/0");
@@ -600,13 +629,13 @@ static int fill_a_small_disk(fixture *at)
 	}
 	CHECK(status == KEEP_FULL, "%s", at->err.message);
 	want(at, name, NULL);
-	status = keep_engine_set(at->engine, KEEP_BYTES("c/0"), (keep_bytes){value, 4999},
-				 &at->err);
+	status =
+		keep_engine_set(at->engine, KEEP_BYTES("c/0"), (keep_bytes){value, 4999}, &at->err);
 	CHECK(status == KEEP_FULL, "%s", keep_status_name(status));
 	CHECK(keep_engine_unset(at->engine, KEEP_BYTES("c/1"), &at->err) == KEEP_OK, "%s",
 	      at->err.message);
-	status = keep_engine_set(at->engine, KEEP_BYTES("c/0"), (keep_bytes){value, 4999},
-				 &at->err);
+	status =
+		keep_engine_set(at->engine, KEEP_BYTES("c/0"), (keep_bytes){value, 4999}, &at->err);
 	CHECK(status == KEEP_OK, "%s", at->err.message);
 	keep_engine_close(&at->engine);
 	return 0;
@@ -739,8 +768,7 @@ static void a_reader_never_sees_a_batch_in_part(void **state)
 		CHECK(keep_engine_list_values(at->engine, KEEP_BYTES("x"), 0, 9, &list, &at->err) ==
 			      KEEP_OK,
 		      "%s", at->err.message);
-		CHECK(list.count == 2 &&
-			      kp_bytes_equal(list.items[0].value, list.items[1].value),
+		CHECK(list.count == 2 && kp_bytes_equal(list.items[0].value, list.items[1].value),
 		      "%zu values", list.count);
 		keep_engine_list_release(&list);
 		CHECK(keep_engine_get(at->engine, KEEP_BYTES("x/2"), &value, &at->err) == KEEP_OK,
@@ -771,6 +799,7 @@ int main(void)
 		TEST(what_a_killed_writer_left_in_the_control_is_finished),
 		TEST(a_ring_of_garbage_costs_only_a_second_look),
 		TEST(more_changes_than_the_ring_holds_are_noticed),
+		TEST(a_relaxed_value_cut_by_a_crash_of_the_machine_is_removed),
 		TEST(a_journal_cut_short_was_never_committed),
 		TEST(a_synced_journal_that_is_damaged_is_corrupt),
 		TEST(times_of_one_millisecond_are_renumbered_when_they_run_out),

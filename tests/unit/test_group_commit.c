@@ -34,7 +34,7 @@ static void run(void *ctx, kp_job *jobs, size_t count)
 struct member {
 	kp_group *group;
 	int id;
-	long ran;	/* how often its jobs ran: only the leader writes, only after submit read */
+	long ran;       /* how often its jobs ran: only the leader writes, only after submit read */
 	long last_seen; /* the order of its own jobs */
 };
 

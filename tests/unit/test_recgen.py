@@ -59,6 +59,17 @@ class Generating(unittest.TestCase):
         self.assertIn("stale: docs/reference/store_tables.md", run.stdout)
         self.assertEqual(self.text("include/keep/store_records.h"), before)
 
+    def test_check_names_what_no_description_gives_any_more(self):
+        self.write(GOOD)
+        self.run_it()
+        self.write(GOOD, "renamed")
+        (self.root / "schema/records/store.rec").unlink()
+        self.run_it()
+        run = self.run_it("--check")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("remove it: src/store/store_records.c", run.stdout)
+        self.assertNotIn("stale", run.stdout)
+
     def test_a_private_file_has_no_public_header(self):
         self.write("private\n" + GOOD)
         self.run_it()
