@@ -210,7 +210,12 @@ void cli_help_store(const kp_operation_store *store)
 
 void cli_help_operation(const kp_operation_store *store, const kp_operation *operation)
 {
-	printf("keep %s %s - %s\n\n", store->name, operation->verb, operation->sentence);
+	char name[CLI_NAME_SIZE], title[400];
+
+	(void)snprintf(title, sizeof title, "keep %s %s - %s", store->name,
+		       cli_option_name(operation->verb, name), operation->sentence);
+	put_wrapped(title, 0, 0);
+	putchar('\n');
 	if (operation->more) {
 		put_wrapped(operation->more, 0, 0);
 		putchar('\n');

@@ -524,21 +524,19 @@ static keep_status memory_watch_open(kp_store *store, const kp_path *path, kp_wa
 	return KEEP_OK;
 }
 
+/* On the monotonic clock. */
 static struct timespec deadline_after(int64_t timeout_ms)
 {
-	struct timespec at;
+	int64_t now_ns = kp_monotonic_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &at);
 	/* A century is for ever, and cannot overflow. */
 	if (timeout_ms > INT64_C(3200000000000))
 		timeout_ms = INT64_C(3200000000000);
-	at.tv_sec += (time_t)(timeout_ms / 1000);
-	at.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	if (at.tv_nsec >= 1000000000) {
-		at.tv_sec++;
-		at.tv_nsec -= 1000000000;
-	}
-	return at;
+	now_ns += timeout_ms % 1000 * 1000000;
+	return (struct timespec){
+		.tv_sec = (time_t)(timeout_ms / 1000 + now_ns / 1000000000),
+		.tv_nsec = (long)(now_ns % 1000000000),
+	};
 }
 
 static keep_status memory_watch_wait(kp_watch *watch, int64_t timeout_ms, bool *changed,

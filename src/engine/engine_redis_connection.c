@@ -83,9 +83,10 @@ static bool has_code(const char *text, const char *code)
 
 keep_status kp_redis_refusal(const redisReply *reply, keep_error *err)
 {
+	static const char *const ours[] = {"FULL ", "CORRUPT "}; /* of scripts; not for readers */
 	static const char *const tails[] = {", with args beginning", " script: ", ": @user_script"};
 	const char *text = reply->str ? reply->str : "";
-	size_t len = strlen(text);
+	size_t len;
 	keep_status status = KEEP_UNAVAILABLE;
 
 	for (size_t i = 0; i < KP_COUNT(codes); i++) {
@@ -94,6 +95,10 @@ keep_status kp_redis_refusal(const redisReply *reply, keep_error *err)
 			break;
 		}
 	}
+	for (size_t i = 0; i < KP_COUNT(ours); i++)
+		if (strncmp(text, ours[i], strlen(ours[i])) == 0)
+			text += strlen(ours[i]);
+	len = strlen(text);
 	for (size_t i = 0; i < KP_COUNT(tails); i++) {
 		const char *tail = strstr(text, tails[i]);
 

@@ -10,6 +10,9 @@
  *   2. Whenever messages may have been missed (the connection was lost), the answer is "changed".
  *   3. A cancel is one wake-up: of the wait under way, or of the next one.
  *
+ * Connecting again keeps the connection's own time limit, so a wait that meets a server which does
+ * not answer may last that much longer than asked.
+ *
  * A change above the path counts as well: an unset there takes along what is below.
  *
  * Tests: tests/contract/test_engine_redis.c and the suites of all backends.

@@ -31,19 +31,41 @@ struct step {
 	int64_t count;
 };
 
-#define CASE(text) {.title = (text), .verb = VERB_CLEAR}
-#define SET(at, bytes) {.verb = VERB_SET, .path = (at), .value = {(bytes), sizeof(bytes) - 1}}
-#define GET(at, bytes) {.verb = VERB_GET, .path = (at), .value = {(bytes), sizeof(bytes) - 1}}
-#define MISSING(at) {.verb = VERB_MISSING, .path = (at)}
-#define UNSET(at) {.verb = VERB_UNSET, .path = (at)}
+#define CASE(text)                                                                                 \
+	{                                                                                          \
+		.title = (text), .verb = VERB_CLEAR                                                \
+	}
+#define SET(at, bytes)                                                                             \
+	{                                                                                          \
+		.verb = VERB_SET, .path = (at), .value = {(bytes), sizeof(bytes) - 1 }             \
+	}
+#define GET(at, bytes)                                                                             \
+	{                                                                                          \
+		.verb = VERB_GET, .path = (at), .value = {(bytes), sizeof(bytes) - 1 }             \
+	}
+#define MISSING(at)                                                                                \
+	{                                                                                          \
+		.verb = VERB_MISSING, .path = (at)                                                 \
+	}
+#define UNSET(at)                                                                                  \
+	{                                                                                          \
+		.verb = VERB_UNSET, .path = (at)                                                   \
+	}
 #define LIST(at, from, most, values)                                                               \
-	{.verb = VERB_LIST,                                                                        \
-	 .path = (at),                                                                             \
-	 .offset = (from),                                                                         \
-	 .limit = (most),                                                                          \
-	 .value = {(values), sizeof(values) - 1}}
-#define COUNT(at, number) {.verb = VERB_COUNT, .path = (at), .count = (number)}
-#define CLEAR() {.verb = VERB_CLEAR}
+	{                                                                                          \
+		.verb = VERB_LIST, .path = (at), .offset = (from), .limit = (most), .value = {     \
+			(values),                                                                  \
+			sizeof(values) - 1                                                         \
+		}                                                                                  \
+	}
+#define COUNT(at, number)                                                                          \
+	{                                                                                          \
+		.verb = VERB_COUNT, .path = (at), .count = (number)                                \
+	}
+#define CLEAR()                                                                                    \
+	{                                                                                          \
+		.verb = VERB_CLEAR                                                                 \
+	}
 
 /* A document and a child of it, each with its own value. */
 #define HOSTILE(segment)                                                                           \
@@ -123,8 +145,8 @@ static const struct step steps[] = {
 	CASE("offset and limit cut a page"),
 	SET("p/a", "a"), SET("p/b", "b"), SET("p/c", "c"), SET("p/d", "d"),
 	LIST("p", 0, 0, ""), LIST("p", 0, 1, "d"), LIST("p", 1, 2, "c b"), LIST("p", 3, 2, "a"),
-	LIST("p", 4, 1, ""), LIST("p", INT64_MAX, 1, ""), LIST("p", 0, KEEP_ENGINE_LIST_MAX, "d c b a"),
-	LIST("p", 2, KEEP_ENGINE_LIST_MAX, "b a"),
+	LIST("p", 4, 1, ""), LIST("p", INT64_MAX, 1, ""),
+	LIST("p", 0, KEEP_ENGINE_LIST_MAX, "d c b a"), LIST("p", 2, KEEP_ENGINE_LIST_MAX, "b a"),
 
 	CASE("clear drops everything"),
 	SET("a", "a"), SET("b/c/d", "d"), CLEAR(), MISSING("a"), MISSING("b/c/d"), COUNT("", 0),
@@ -148,8 +170,8 @@ static keep_status fail_case(verifier *self, const char *call, const char *path,
 }
 
 /* A call that must succeed did not. */
-static keep_status fail_call(verifier *self, const char *call, const char *path,
-			     keep_status status, const keep_error *error)
+static keep_status fail_call(verifier *self, const char *call, const char *path, keep_status status,
+			     const keep_error *error)
 {
 	return kp_fail(self->err, keep_status_can_retry(status) ? status : KEEP_CONFLICT,
 		       "%s: %s('%.60s') answered %s: %s", self->title, call, path,
@@ -267,8 +289,8 @@ static keep_status run_burst(verifier *self)
 	}
 	if (status != KEEP_OK)
 		return status;
-	status = keep_engine_list_values(self->engine, KEEP_BYTES("burst"), 0, BURST, &list,
-					 &error);
+	status =
+		keep_engine_list_values(self->engine, KEEP_BYTES("burst"), 0, BURST, &list, &error);
 	if (status != KEEP_OK)
 		status = fail_call(self, "list", "burst", status, &error);
 	else if (list.count != BURST)

@@ -14,8 +14,8 @@
  *      WRITING one; when it finds somebody else's WRITING one (of a poster that was stopped for a
  *      whole round, or killed), it leaves the cell alone, because two writers could mix.
  *   3. A reader believes a cell only if its stamp is the expected one before and after it copied
- *      the cell. In every other case (not yet written, left alone, overrun) it answers true: to
- * look once too often is always right.
+ *      the cell. In every other case (not yet written, left alone, overrun) it answers true,
+ *      because to look once too often is always right.
  *   4. The change was committed before its post began. So whoever answers true after it saw a
  *      reservation finds the change, written cell or not.
  *   5. The generation is read before the cells are looked at, and changes after they are written:

@@ -100,7 +100,10 @@ typedef struct kp_sql_driver {
 			       keep_error *err);
 	/* `index` from 1. Bytes are borrowed until reset or finish. */
 	keep_status (*bind)(kp_sql_stmt *stmt, int index, const kp_value *value, keep_error *err);
-	/* The first step runs the statement. *has_row is false at the end of the rows. */
+	/* The first step runs the statement. *has_row is false at the end of the rows. A change
+	   outside of a transaction is its own commit, and may be UNCERTAIN like one. After a failure
+	   inside of a transaction only rollback (or a commit that fails) is of use: PostgreSQL
+	   answers everything else with that failure. */
 	keep_status (*step)(kp_sql_stmt *stmt, bool *has_row, keep_error *err);
 	/* `index` from 0. Bytes stay valid until the next step, reset or finish. A stored value
 	   that is not of `kind` is CORRUPT. */

@@ -38,9 +38,8 @@ static keep_status try_cas(keep_engine *engine, const char *path, const char *ex
 			   const char *value)
 {
 	keep_error err = KEEP_ERROR_INIT;
-	keep_status status =
-		keep_engine_compare_and_set(engine, keep_bytes_of(path), keep_bytes_of(expected),
-					    keep_bytes_of(value), &err);
+	keep_status status = keep_engine_compare_and_set(
+		engine, keep_bytes_of(path), keep_bytes_of(expected), keep_bytes_of(value), &err);
 
 	assert_int_equal(status, err.status);
 	return status;
@@ -124,7 +123,8 @@ static void a_plain_set_is_newest_even_after_a_score_of_the_future(void **state)
 	want_children(engine, "f", "e d a c b");
 	set_text(engine, "f/b", "b");
 	want_children(engine, "f", "b e d a c");
-	/* The newest, set again, keeps the score it pushed to: 2500 years of clock do not matter. */
+	/* The newest, set again, keeps the score it pushed to: 2500 years of clock do not matter.
+	 */
 	set_scored_text(engine, "f/x", "x", FUTURE + 4);
 	want_children(engine, "f", "b e x d a c");
 	if (suite_kind.persists) {
@@ -169,7 +169,7 @@ static void a_batch_applies_its_changes_in_order(void **state)
 {
 	keep_engine_change changes[] = {
 		set_change("b/gone", "gone"), set_change("b/a", "1"),
-		set_change("b/c", "c"),	      unset_change("b/gone"),
+		set_change("b/c", "c"),       unset_change("b/gone"),
 		set_change("/b//a/", "a"),    scored_change("b/old", "old", 10),
 		set_change("b/a/x/y", "y"),   cas_change("b/new", NULL, "new"),
 		cas_change("b/c", "c", NULL), set_change("b/z", "z"),
@@ -188,9 +188,14 @@ static void a_batch_applies_its_changes_in_order(void **state)
 static void a_change_of_a_batch_sees_those_before_it(void **state)
 {
 	keep_engine_change changes[] = {
-		set_change("a", "1"),	   cas_change("a", "1", "2"),  cas_change("a", "2", NULL),
-		cas_change("a", NULL, "3"), set_change("t/x/y", "y"), unset_change("t"),
-		cas_change("t/x/y", NULL, "new"), set_change("t/x", "x"),
+		set_change("a", "1"),
+		cas_change("a", "1", "2"),
+		cas_change("a", "2", NULL),
+		cas_change("a", NULL, "3"),
+		set_change("t/x/y", "y"),
+		unset_change("t"),
+		cas_change("t/x/y", NULL, "new"),
+		set_change("t/x", "x"),
 	};
 	keep_engine *engine = engine_of(state);
 	char message[320];
@@ -230,12 +235,18 @@ static void want_prepared_state(keep_engine *engine)
 static void a_batch_that_fails_in_its_middle_changes_nothing(void **state)
 {
 	keep_engine_change before[] = {
-		set_change("k/a", "other"),	   set_change("k/new", "new"),
-		unset_change("k/b"),		   set_change("x/y/z", "z"),
-		unset_change("only"),		   set_change("k/b/deep/er", "other"),
-		scored_change("k/c", "other", 0),  set_change("k", "k"),
-		cas_change("k/s", "s", NULL),	   unset_change("k/a"),
-		unset_change("x"),		   unset_change(""),
+		set_change("k/a", "other"),
+		set_change("k/new", "new"),
+		unset_change("k/b"),
+		set_change("x/y/z", "z"),
+		unset_change("only"),
+		set_change("k/b/deep/er", "other"),
+		scored_change("k/c", "other", 0),
+		set_change("k", "k"),
+		cas_change("k/s", "s", NULL),
+		unset_change("k/a"),
+		unset_change("x"),
+		unset_change(""),
 		set_change("k/a", "after clear"),
 	};
 	keep_engine *engine = engine_of(state);
@@ -268,8 +279,8 @@ static void a_batch_with_a_wrong_change_names_it_and_changes_nothing(void **stat
 	assert_int_equal(try_batch(engine, changes, 2, message), KEEP_INVALID);
 	changes[1] = cas_change("/", NULL, NULL);
 	assert_int_equal(try_batch(engine, changes, 2, message), KEEP_INVALID);
-	changes[1] = (keep_engine_change){.kind = (keep_engine_change_kind)9,
-					  .path = KEEP_BYTES("x")};
+	changes[1] =
+		(keep_engine_change){.kind = (keep_engine_change_kind)9, .path = KEEP_BYTES("x")};
 	assert_int_equal(try_batch(engine, changes, 2, message), KEEP_MISUSE);
 	changes[1] = (keep_engine_change){.kind = KEEP_ENGINE_SET, .path = KEEP_BYTES("x")};
 	assert_int_equal(try_batch(engine, changes, 2, message), KEEP_MISUSE);
@@ -407,12 +418,12 @@ static void compare_and_set_compares_bytes(void **state)
 	keep_error err = KEEP_ERROR_INIT;
 
 	OK(keep_engine_set(engine, path, zero, &err));
-	assert_int_equal(keep_engine_compare_and_set(engine, path, (keep_bytes){"a\0c", 3}, zero,
-						     &err),
-			 KEEP_CONFLICT);
-	assert_int_equal(keep_engine_compare_and_set(engine, path, (keep_bytes){"a", 1}, zero,
-						     &err),
-			 KEEP_CONFLICT);
+	assert_int_equal(
+		keep_engine_compare_and_set(engine, path, (keep_bytes){"a\0c", 3}, zero, &err),
+		KEEP_CONFLICT);
+	assert_int_equal(
+		keep_engine_compare_and_set(engine, path, (keep_bytes){"a", 1}, zero, &err),
+		KEEP_CONFLICT);
 	OK(keep_engine_compare_and_set(engine, path, zero, KEEP_BYTES("\xff\xfe"), &err));
 	OK(keep_engine_compare_and_set(engine, path, KEEP_BYTES("\xff\xfe"), KEEP_BYTES("A"),
 				       &err));
@@ -426,17 +437,17 @@ static void compare_and_set_compares_bytes(void **state)
 static void apply_each_tells_what_became_of_each_change(void **state)
 {
 	keep_engine_change changes[] = {
-		set_change("e/a", "a"),	     set_change("../x", "x"),
-		set_change("e/b", "b"),	     cas_change("e/a", "wrong", "x"),
-		cas_change("e/a", "a", "a"), unset_change("e/none"),
-		set_change("", "x"),	     scored_change("e/old", "old", 5),
+		set_change("e/a", "a"),       set_change("../x", "x"),
+		set_change("e/b", "b"),       cas_change("e/a", "wrong", "x"),
+		cas_change("e/a", "a", "a"),  unset_change("e/none"),
+		set_change("", "x"),          scored_change("e/old", "old", 5),
 		scored_change("e/x", "", -5), cas_change("e/c", NULL, "c"),
-		set_change("//e//d", "d"),   unset_change("e/b"),
+		set_change("//e//d", "d"),    unset_change("e/b"),
 		set_change("e/b", "b"),
 	};
 	static const keep_status wanted[] = {
-		KEEP_OK,      KEEP_INVALID, KEEP_OK, KEEP_CONFLICT, KEEP_OK, KEEP_OK, KEEP_INVALID,
-		KEEP_OK,      KEEP_INVALID, KEEP_OK, KEEP_OK,	    KEEP_OK, KEEP_OK,
+		KEEP_OK, KEEP_INVALID, KEEP_OK, KEEP_CONFLICT, KEEP_OK, KEEP_OK, KEEP_INVALID,
+		KEEP_OK, KEEP_INVALID, KEEP_OK, KEEP_OK,       KEEP_OK, KEEP_OK,
 	};
 	keep_engine *engine = engine_of(state);
 	keep_error err = KEEP_ERROR_INIT, errors[KP_COUNT(changes)];

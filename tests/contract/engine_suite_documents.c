@@ -9,6 +9,7 @@
 		PERCENT_17 PERCENT_17 PERCENT_17 PERCENT_17 PERCENT_17 PERCENT_17 PERCENT_17
 
 /* Segments that some file system, pattern language, query or shell would rather not see. */
+/* clang-format off */
 static const char *const hostile[] = {
 	"%", "_", "*", "?", "[", "]", "[ab]", "[a-z]", "\\", "\\\\", "'", "''", "\"", "`", "\n",
 	"\r\n", "\t", " ", "  ", "a b", " a", "a ", "index.json", ".keep", "...", "....", ".a",
@@ -21,6 +22,7 @@ static const char *const hostile[] = {
 	"\xc3\x89", "\xef\xbb\xbf" /* byte order mark */, "\xef\xbf\xbf", "\xf0\x9f\x98\x80",
 	"\xf4\x8f\xbf\xbf", "\xe2\x80\xae", "\xc2\xa0", PERCENT_255, "tmp", ".tmp", ".lock",
 };
+/* clang-format on */
 
 #define HOSTILE_ROOM 1200
 
@@ -281,10 +283,25 @@ static void ids_of_signal_sessions_are_ordinary(void **state)
 static void a_value_comes_back_exactly(void **state)
 {
 	static const keep_bytes values[] = {
-		{"", 0}, {"\0", 1}, {"\0\0\0", 3}, {"a\0b", 3}, {"\r\n", 2}, {"\n", 1}, {" ", 1},
-		{"{\"a\": 1}\r\n", 10}, {"null", 4}, {"\xff\xfe\x80", 3}, {"\xc3", 1}, {"0", 1},
-		{"\xed\xa0\x80", 3}, {"\x1f\x8b", 2}, {"'; DROP TABLE documents; --", 27},
-		{"\\x00", 4}, {"\\000", 4}, {"1e400", 5}, {"12345678901234567890", 20},
+		{"", 0},
+		{"\0", 1},
+		{"\0\0\0", 3},
+		{"a\0b", 3},
+		{"\r\n", 2},
+		{"\n", 1},
+		{" ", 1},
+		{"{\"a\": 1}\r\n", 10},
+		{"null", 4},
+		{"\xff\xfe\x80", 3},
+		{"\xc3", 1},
+		{"0", 1},
+		{"\xed\xa0\x80", 3},
+		{"\x1f\x8b", 2},
+		{"'; DROP TABLE documents; --", 27},
+		{"\\x00", 4},
+		{"\\000", 4},
+		{"1e400", 5},
+		{"12345678901234567890", 20},
 	};
 	keep_engine *engine = engine_of(state);
 	keep_error err = KEEP_ERROR_INIT;
@@ -357,12 +374,12 @@ static void a_value_over_the_limit_is_full_and_changes_nothing(void **state)
 	assert_string_equal(err.message, "value: 67108865 bytes, the limit is 67108864");
 	want_children(self->engine, "", "b a");
 	keep_engine_close(&self->engine);
-	self->engine = open_engine(
-		self->url, (keep_engine_options){.create = true, .value_bytes_max = 1000});
+	self->engine = open_engine(self->url,
+				   (keep_engine_options){.create = true, .value_bytes_max = 1000});
 	OK(keep_engine_set(self->engine, KEEP_BYTES("a"), (keep_bytes){bytes, 1000}, &err));
-	assert_int_equal(keep_engine_set(self->engine, KEEP_BYTES("a"), (keep_bytes){bytes, 1001},
-					 &err),
-			 KEEP_FULL);
+	assert_int_equal(
+		keep_engine_set(self->engine, KEEP_BYTES("a"), (keep_bytes){bytes, 1001}, &err),
+		KEEP_FULL);
 	assert_string_equal(err.message, "value: 1001 bytes, the limit is 1000");
 	want_bytes(self->engine, KEEP_BYTES("a"), (keep_bytes){bytes, 1000});
 	free(bytes);
@@ -437,8 +454,8 @@ static void a_burst_of_1000_sets_keeps_its_order(void **state)
 	if (suite_kind.persists) {
 		reopen(self);
 		want_burst(self->engine, "burst", 1000);
-		OK(keep_engine_set(self->engine, KEEP_BYTES("burst/last"),
-				   number_text(value, 1000), &err));
+		OK(keep_engine_set(self->engine, KEEP_BYTES("burst/last"), number_text(value, 1000),
+				   &err));
 		want_burst(self->engine, "burst", 1001);
 	}
 }
@@ -453,8 +470,8 @@ static int64_t tell_fake_now(void *ctx)
 
 static void a_clock_that_goes_back_does_not_change_the_order(void **state)
 {
-	static const int64_t times[] = {1800000000000, 1700000000000, 1700000000000, 5, 0,
-					-1000000,      INT64_MAX,     7};
+	static const int64_t times[] = {
+		1800000000000, 1700000000000, 1700000000000, 5, 0, -1000000, INT64_MAX, 7};
 	suite_case *self = *state;
 	keep_error err = KEEP_ERROR_INIT;
 	char path[64], value[24];
@@ -510,9 +527,10 @@ static void every_page_of_a_list_is_right(void **state)
 
 static void a_range_that_is_none_is_invalid(void **state)
 {
-	static const int64_t ranges[][2] = {{-1, 1}, {0, -1}, {0, KEEP_ENGINE_LIST_MAX + 1},
-					    {INT64_MIN, 1}, {0, INT64_MIN}, {0, INT64_MAX},
-					    {-1, 0}};
+	static const int64_t ranges[][2] = {
+		{-1, 1},        {0, -1},        {0, KEEP_ENGINE_LIST_MAX + 1},
+		{INT64_MIN, 1}, {0, INT64_MIN}, {0, INT64_MAX},
+		{-1, 0}};
 	keep_engine *engine = engine_of(state);
 	keep_error err = KEEP_ERROR_INIT;
 
@@ -620,9 +638,9 @@ static void unset_is_ok_when_there_was_nothing(void **state)
 
 static void unset_leaves_paths_that_only_begin_alike(void **state)
 {
-	static const char *const others[] = {"s/aa", "s/a ",  "s/a0", "s/a-", "s/a.", "s/a!",
-					     "s/A",  "s/a%",  "s/a_", "s/a:", "s/a\x01",
-					     "sa",   "s/a\xc3\xa9"};
+	static const char *const others[] = {
+		"s/aa", "s/a ", "s/a0", "s/a-",    "s/a.", "s/a!",       "s/A",
+		"s/a%", "s/a_", "s/a:", "s/a\x01", "sa",   "s/a\xc3\xa9"};
 	keep_engine *engine = engine_of(state);
 	char path[64];
 

@@ -60,9 +60,9 @@ static void what_does_not_exist_is_not_found_without_create(void **state)
 	engine_missing_url(&self->kind, url);
 	assert_int_equal(try_open(url, (keep_engine_options){.create = false}, NULL),
 			 KEEP_NOT_FOUND);
-	assert_int_equal(try_open(url, (keep_engine_options){.create = true, .read_only = true},
-				  NULL),
-			 KEEP_NOT_FOUND);
+	assert_int_equal(
+		try_open(url, (keep_engine_options){.create = true, .read_only = true}, NULL),
+		KEEP_NOT_FOUND);
 	assert_int_equal(try_open(url, (keep_engine_options){.create = false}, NULL),
 			 KEEP_NOT_FOUND);
 }
@@ -70,9 +70,8 @@ static void what_does_not_exist_is_not_found_without_create(void **state)
 static void a_read_only_engine_reads_and_denies_every_change(void **state)
 {
 	suite_case *self = *state;
-	keep_engine_change change = {.kind = KEEP_ENGINE_SET,
-				     .path = KEEP_BYTES("b"),
-				     .value = KEEP_BYTES("b")};
+	keep_engine_change change = {
+		.kind = KEEP_ENGINE_SET, .path = KEEP_BYTES("b"), .value = KEEP_BYTES("b")};
 	keep_status status = KEEP_OK;
 	keep_error err = KEEP_ERROR_INIT;
 	keep_bytes path = KEEP_BYTES("a"), value = KEEP_BYTES("x");
@@ -102,9 +101,14 @@ static void a_read_only_engine_reads_and_denies_every_change(void **state)
 
 static void what_is_no_url_is_invalid_and_not_repeated(void **state)
 {
-	static const char *const urls[] = {"",		   "memory",	 "nothing:x",
-					   "/tmp/x",	   "MEMORY:",	 " memory:",
-					   "mysql://u:hunter2@h/x", "hunter2"};
+	static const char *const urls[] = {"",
+					   "memory",
+					   "nothing:x",
+					   "/tmp/x",
+					   "MEMORY:",
+					   " memory:",
+					   "mysql://u:hunter2@h/x",
+					   "hunter2"};
 	char message[320];
 
 	(void)state;
@@ -128,9 +132,9 @@ static void options_that_are_none_are_refused(void **state)
 	assert_int_equal(keep_engine_open(self->url, &options, &engine, &err), KEEP_MISUSE);
 	assert_int_equal(try_open(self->url, (keep_engine_options){.timeout_ms = -1}, NULL),
 			 KEEP_INVALID);
-	assert_int_equal(try_open(self->url, (keep_engine_options){.value_bytes_max = UINT64_MAX},
-				  NULL),
-			 KEEP_INVALID);
+	assert_int_equal(
+		try_open(self->url, (keep_engine_options){.value_bytes_max = UINT64_MAX}, NULL),
+		KEEP_INVALID);
 	/* An older program's struct ends before the later members. */
 	keep_engine_close(&self->engine);
 	options = (keep_engine_options){.size = offsetof(keep_engine_options, value_bytes_max),
@@ -259,7 +263,7 @@ static void want_calm(keep_engine_watch *watch)
 static void set_by_another_process(const suite_case *self, const char *path, const char *value)
 {
 	char *arguments[] = {strdup(suite_program), strdup("--set"), strdup(self->url),
-			     strdup(path), strdup(value), NULL};
+			     strdup(path),          strdup(value),   NULL};
 	int status = -1;
 	pid_t child;
 
@@ -516,9 +520,8 @@ static void the_library_verifies_this_backend_itself(void **state)
 
 static void six_functions_are_an_engine_that_cannot_extend(void **state)
 {
-	keep_engine_change change = {.kind = KEEP_ENGINE_SET,
-				     .path = KEEP_BYTES("b"),
-				     .value = KEEP_BYTES("b")};
+	keep_engine_change change = {
+		.kind = KEEP_ENGINE_SET, .path = KEEP_BYTES("b"), .value = KEEP_BYTES("b")};
 	keep_engine_list list = KEEP_ENGINE_LIST_INIT;
 	keep_engine *engine = NULL;
 	keep_engine_watch *watch = NULL;
@@ -547,9 +550,9 @@ static void six_functions_are_an_engine_that_cannot_extend(void **state)
 	assert_int_equal(keep_engine_batch(engine, &change, 1, &err), KEEP_MISUSE);
 	assert_int_equal(keep_engine_compare_and_set(engine, path, path, path, &err), KEEP_MISUSE);
 	assert_int_equal(keep_engine_watch_open(engine, path, &watch, &err), KEEP_MISUSE);
-	assert_int_equal(keep_engine_get(engine, KEEP_BYTES(".."), &(keep_buffer){.data = NULL},
-					 &err),
-			 KEEP_INVALID);
+	assert_int_equal(
+		keep_engine_get(engine, KEEP_BYTES(".."), &(keep_buffer){.data = NULL}, &err),
+		KEEP_INVALID);
 	unset_path(engine, "");
 	want_count(engine, "", 0);
 	keep_engine_close(&engine);

@@ -1,4 +1,5 @@
-/* engine_suite_threads.c - one engine, many threads: no failure, one winner, one truth afterwards. */
+/* engine_suite_threads.c - one engine, many threads: no failure, one winner, one truth afterwards.
+ */
 #include "engine_suite.h"
 
 #include <pthread.h>
@@ -98,7 +99,8 @@ static keep_status mix_one(crowd *self, uint64_t *seed, keep_error *err)
 	int64_t count;
 
 	if (word >> 16 & 1)
-		snprintf(path, sizeof path, "mix/%d/%d", (int)(word >> 20 & 3), (int)(word >> 24 & 7));
+		snprintf(path, sizeof path, "mix/%d/%d", (int)(word >> 20 & 3),
+			 (int)(word >> 24 & 7));
 	else
 		snprintf(path, sizeof path, "mix/%d", (int)(word >> 20 & 3));
 	snprintf(marked, sizeof marked, "%s!", path);
@@ -120,7 +122,8 @@ static keep_status mix_one(crowd *self, uint64_t *seed, keep_error *err)
 	case 6: status = keep_engine_count(self->engine, KEEP_BYTES("mix/1"), &count, err); break;
 	case 7:
 	case 8:
-		status = keep_engine_list_names(self->engine, KEEP_BYTES("mix/1"), 0, 5, &list, err);
+		status =
+			keep_engine_list_names(self->engine, KEEP_BYTES("mix/1"), 0, 5, &list, err);
 		break;
 	default:
 		status = keep_engine_get(self->engine, bytes, &value, err);

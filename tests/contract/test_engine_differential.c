@@ -36,9 +36,9 @@ enum verb {
 
 typedef struct operation {
 	enum verb verb;
-	char path[64];	       /* as it is given, perhaps with slashes too many */
-	const char *value;     /* NULL in a compare_and_set: unset */
-	const char *expected;  /* compare_and_set */
+	char path[64];        /* as it is given, perhaps with slashes too many */
+	const char *value;    /* NULL in a compare_and_set: unset */
+	const char *expected; /* compare_and_set */
 	int64_t score;
 	int64_t offset, limit;
 	size_t part_count; /* batch and apply_each: so many operations follow that belong to it */
@@ -51,9 +51,9 @@ static struct {
 
 /* ---------------------------------------------------------------- making a sequence */
 
-static const char *const segments[] = {"a",  "ab", "b",	 "a_b", "a%",  "*",	"A",
-				       "\\", "a b", "[ab]", "index.json", ".keep", "\xc3\xa4",
-				       "%25"};
+static const char *const segments[] = {"a",          "ab",    "b",        "a_b", "a%",
+				       "*",          "A",     "\\",       "a b", "[ab]",
+				       "index.json", ".keep", "\xc3\xa4", "%25"};
 static const char *const values[] = {"1", "2", "", "three", "4\r\n\"", "\xf0\x9f\x98\x80"};
 
 static size_t random_below(uint64_t *seed, size_t limit)
@@ -108,8 +108,9 @@ static enum verb random_verb(uint64_t *seed)
 	static const struct {
 		enum verb verb;
 		size_t weight;
-	} weights[] = {{DO_GET, 150},  {DO_LIST, 110}, {DO_NAMES, 90}, {DO_COUNT, 80}, {DO_BATCH, 45},
-		       {DO_EACH, 25}, {DO_SCAN, 8},   {DO_CLEAR, 1},  {DO_REOPEN, 2}};
+	} weights[] = {{DO_GET, 150},  {DO_LIST, 110}, {DO_NAMES, 90},
+		       {DO_COUNT, 80}, {DO_BATCH, 45}, {DO_EACH, 25},
+		       {DO_SCAN, 8},   {DO_CLEAR, 1},  {DO_REOPEN, 2}};
 	size_t dice = random_below(seed, 1000);
 
 	for (size_t i = 0; i < KP_COUNT(weights); i++) {
@@ -221,7 +222,7 @@ static keep_status model_change(model *state, const operation *op)
 	case DO_UNSET: model_unset(state, path); return KEEP_OK;
 	default:
 		return model_compare_and_set(state, path, op->expected, op->value) ? KEEP_OK
-										    : KEEP_CONFLICT;
+										   : KEEP_CONFLICT;
 	}
 }
 
@@ -563,9 +564,10 @@ static void print_text(const char *text)
 
 static void print_operation(const operation *op)
 {
-	static const char *const names[] = {"set",   "set_scored", "unset", "compare_and_set",
-					    "get",   "list",	   "list_names", "count",
-					    "batch", "apply_each", "scan",  "clear", "reopen"};
+	static const char *const names[] = {"set",   "set_scored", "unset",      "compare_and_set",
+					    "get",   "list",       "list_names", "count",
+					    "batch", "apply_each", "scan",       "clear",
+					    "reopen"};
 
 	print_error("%s", names[op->verb]);
 	if (op->verb < DO_BATCH || op->verb == DO_SCAN) {
@@ -770,7 +772,8 @@ static void every_backend_answers_as_the_model_does(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(every_backend_answers_as_the_model_does)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_backend_answers_as_the_model_does)};
 	int failed;
 
 	if (argc < 3 || argc > 2 + KINDS_MAX || atoi(argv[1]) < 100) {

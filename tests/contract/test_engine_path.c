@@ -98,8 +98,8 @@ static keep_status try_join(const char *path, keep_bytes segment, const char *jo
 static void join_appends_exactly_one_segment(void **state)
 {
 	static const keep_bytes refused[] = {
-		{"", 0},       {"/", 1},    {"a/b", 3}, {"/a", 2}, {"a/", 2},    {"..", 2},
-		{".", 1},      {"a\0b", 3}, {"\0", 1},  {"\xff", 1}, {"../..", 5}, {"../../..", 8},
+		{"", 0},  {"/", 1},    {"a/b", 3}, {"/a", 2},   {"a/", 2},    {"..", 2},
+		{".", 1}, {"a\0b", 3}, {"\0", 1},  {"\xff", 1}, {"../..", 5}, {"../../..", 8},
 	};
 
 	(void)state;

@@ -69,8 +69,7 @@ static void places_are_strictly_increasing_milliseconds(void **state)
 		snprintf(path, sizeof path, "f/%d", i % 1500);
 		set_text(engine, path, "");
 		score = score_of(prefix, "f", path);
-		CHECK(score > last && (int64_t)score == now, "%.17g after %.17g", score,
-		      last);
+		CHECK(score > last && (int64_t)score == now, "%.17g after %.17g", score, last);
 		last = score;
 	}
 	now -= 5000; /* the clock goes back, the order does not */
@@ -581,6 +580,34 @@ static void a_value_of_64_mib_goes_both_ways(void **state)
 	keep_engine_close(&engine);
 }
 
+static void a_batch_of_10000_changes_is_one_request(void **state)
+{
+	static keep_engine_change changes[KEEP_ENGINE_BATCH_MAX];
+	static char paths[KEEP_ENGINE_BATCH_MAX][24], large[20000];
+	keep_engine *engine = open_prefix(fresh_prefix());
+	keep_error err = KEEP_ERROR_INIT;
+	keep_buffer value = KEEP_BUFFER_INIT;
+
+	(void)state;
+	memset(large, 'x', sizeof large);
+	for (int i = 0; i < KEEP_ENGINE_BATCH_MAX; i++) {
+		keep_bytes some = {large, i % 50 ? (size_t)(i % 300) : sizeof large - (size_t)i};
+
+		snprintf(paths[i], sizeof paths[i], "b/%d/%d", i % 100, i);
+		changes[i] = (keep_engine_change){
+			.kind = KEEP_ENGINE_SET, .path = keep_bytes_of(paths[i]), .value = some};
+	}
+	OK(keep_engine_batch(engine, changes, KEEP_ENGINE_BATCH_MAX, &err));
+	for (int i = 0; i < KEEP_ENGINE_BATCH_MAX; i += 7) {
+		OK(keep_engine_get(engine, changes[i].path, &value, &err));
+		assert_bytes_equal(kp_buffer_bytes(&value), changes[i].value);
+	}
+	assert_int_equal(count_of(engine, "b/99"), 100);
+	unset_path(engine, "");
+	keep_buffer_release(&value);
+	keep_engine_close(&engine);
+}
+
 /* ---------------------------------------------------------------- killed clients */
 
 static void change_for_ever(const char *prefix, uint64_t seed)
@@ -645,6 +672,7 @@ int main(void)
 		cmocka_unit_test(a_scan_sees_each_document_once_while_others_change),
 		cmocka_unit_test(scripts_that_the_server_forgot_are_sent_again),
 		cmocka_unit_test(a_value_of_64_mib_goes_both_ways),
+		cmocka_unit_test(a_batch_of_10000_changes_is_one_request),
 		cmocka_unit_test(a_client_killed_at_any_moment_leaves_nothing_half_done),
 	};
 

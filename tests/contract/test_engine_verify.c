@@ -46,9 +46,9 @@ static keep_bytes seen(crooked *self, keep_bytes path)
 	if (self->mistake != PATHS_IGNORE_CASE)
 		return path;
 	for (size_t i = 0; i < path.len; i++)
-		self->room[i] = (char)(path.data[i] >= 'A' && path.data[i] <= 'Z'
-					       ? path.data[i] + 'a' - 'A'
-					       : path.data[i]);
+		self->room[i] =
+			(char)(path.data[i] >= 'A' && path.data[i] <= 'Z' ? path.data[i] + 'a' - 'A'
+									  : path.data[i]);
 	return (keep_bytes){self->room, path.len};
 }
 
@@ -90,8 +90,8 @@ static keep_status crooked_set(void *ctx, keep_bytes path, keep_bytes value, kee
 	/* Equal times, ties by name: a burst comes back sorted. */
 	if (self->mistake == LIST_SORTS_A_BURST && path.len > 6 &&
 	    memcmp(path.data, "burst/", 6) == 0)
-		return keep_engine_set_scored(self->engine, path, value,
-					      1000 - atoi(path.data + 6), err);
+		return keep_engine_set_scored(self->engine, path, value, 1000 - atoi(path.data + 6),
+					      err);
 	return keep_engine_set(self->engine, seen(self, path), value, err);
 }
 
@@ -196,8 +196,8 @@ static keep_status crooked_clear(void *ctx, keep_error *err)
 		return KEEP_OK;
 	if (self->mistake == CLEAR_LEAVES_DEEP_ONES) {
 		keep_engine_list list = KEEP_ENGINE_LIST_INIT;
-		keep_status status = keep_engine_list_names(self->engine, KEEP_BYTES(""), 0, 1000,
-							    &list, err);
+		keep_status status =
+			keep_engine_list_names(self->engine, KEEP_BYTES(""), 0, 1000, &list, err);
 
 		for (size_t i = 0; status == KEEP_OK && i < list.count; i++)
 			status = keep_engine_unset(self->engine, list.items[i].name, err);
@@ -277,10 +277,12 @@ static void a_table_that_lacks_a_function_is_misuse(void **state)
 	assert_int_equal(keep_engine_verify(&lacking, NULL, &err), KEEP_MISUSE);
 	lacking = crooked_backend;
 	lacking.size = 8;
-	assert_int_equal(keep_engine_open_backend(&lacking, NULL, NULL, &engine, &err), KEEP_MISUSE);
+	assert_int_equal(keep_engine_open_backend(&lacking, NULL, NULL, &engine, &err),
+			 KEEP_MISUSE);
 	lacking = crooked_backend;
 	lacking.name = NULL;
-	assert_int_equal(keep_engine_open_backend(&lacking, NULL, NULL, &engine, &err), KEEP_MISUSE);
+	assert_int_equal(keep_engine_open_backend(&lacking, NULL, NULL, &engine, &err),
+			 KEEP_MISUSE);
 	assert_int_equal(keep_engine_verify(NULL, NULL, &err), KEEP_MISUSE);
 	assert_null(engine);
 	assert_nothing_lives();

@@ -28,8 +28,8 @@ static model_document *add_document(model *self, const char *path)
 {
 	if (self->count == self->capacity) {
 		self->capacity = self->capacity * 2 + 16;
-		self->documents = checked(realloc(self->documents, self->capacity *
-								   sizeof *self->documents));
+		self->documents =
+			checked(realloc(self->documents, self->capacity * sizeof *self->documents));
 	}
 	self->documents[self->count] = (model_document){.path = checked(strdup(path))};
 	return &self->documents[self->count++];

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/keep-engine-XXXXXX";
+static char folder[200];
 static bool folder_made;
 static unsigned long last_number;
 static char run_name[48]; /* differs between programs that share a server */
@@ -43,6 +43,7 @@ static const char *server_of(const engine_kind *kind)
 
 void engine_urls_begin(const char *name, engine_kind *kind)
 {
+	const char *place = getenv("KEEP_TEST_FOLDER");
 	bool is_server = strncmp(name, "postgres", 8) == 0 || strncmp(name, "redis", 5) == 0;
 
 	*kind = (engine_kind){.persists = strncmp(name, "memory", 6) != 0};
@@ -53,8 +54,11 @@ void engine_urls_begin(const char *name, engine_kind *kind)
 		die("wrong use: the argument is memory, file, sqlite, postgres, redis or a URL");
 	server_of(kind);
 	snprintf(run_name, sizeof run_name, "%lx%lx", (long)getpid(), (long)time(NULL));
-	if (!folder_made && !mkdtemp(folder))
-		die("cannot make a folder in /tmp");
+	if (!folder_made) {
+		snprintf(folder, sizeof folder, "%s/keep-engine-XXXXXX", place ? place : "/tmp");
+		if (!mkdtemp(folder))
+			die("cannot make a folder in /tmp or KEEP_TEST_FOLDER");
+	}
 	folder_made = true;
 }
 
@@ -69,7 +73,6 @@ void engine_urls_end(void)
 	if (folder_made)
 		nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	folder_made = false;
-	memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
 }
 
 /* The value of `host=` or `user=` in a connection's text of plain words. */

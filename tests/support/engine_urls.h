@@ -4,8 +4,9 @@
  * engine_urls.h - namespaces of the engine that nobody has used, one kind of backend or another.
  *
  * A kind is "memory", "file", "sqlite", "postgres" or "redis", or a URL in which `{}` stands for a
- * text that differs each time. Files go below one folder in /tmp, which engine_urls_end removes;
- * servers are those of tests/support/with_servers.sh.
+ * text that differs each time. Files go below one folder in /tmp, or in the
+ * folder that KEEP_TEST_FOLDER names, which engine_urls_end removes; servers are those of
+ * tests/support/with_servers.sh.
  */
 #include "keep/engine.h"
 

@@ -39,9 +39,11 @@ static void run_script(const struct server *server, const char *action)
 
 static void start_new(struct server *server, const char *kind)
 {
-	char parent[] = "/tmp/keep-XXXXXX";
+	char parent[48];
 
+	/* Inside of with_servers.sh's folder, which it empties even when this test is killed. */
 	*server = (struct server){.kind = kind};
+	snprintf(parent, sizeof parent, "%s/XXXXXX", server_environment("KEEP_TEST_SERVERS"));
 	assert_non_null(mkdtemp(parent));
 	assert_int_equal(chmod(parent, 0711), 0); /* the server's own user passes through */
 	snprintf(server->folder, sizeof server->folder, "%s/%s", parent, kind);

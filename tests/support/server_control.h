@@ -20,7 +20,7 @@
  */
 struct server {
 	const char *kind;   /* "postgres" or "redis" */
-	char folder[64];    /* /tmp/keep-XXXXXX/postgres */
+	char folder[64];    /* /tmp/keep-XXXXXX/XXXXXX/postgres */
 	char location[128]; /* PostgreSQL: a conninfo; Redis: the path of its socket */
 };
 

@@ -32,9 +32,10 @@ clean_up() {
 		kill -TERM "$command_pid" 2>/dev/null || true
 		wait "$command_pid" || true
 	fi
-	for kind in postgres redis; do
-		[ ! -d "$KEEP_TEST_SERVERS/$kind" ] ||
-			"$KEEP_TEST_SERVER" remove $kind "$KEEP_TEST_SERVERS/$kind" || true
+	# Ours, and those of tests that were killed (server_control.c).
+	for folder in "$KEEP_TEST_SERVERS"/postgres "$KEEP_TEST_SERVERS"/*/postgres \
+		"$KEEP_TEST_SERVERS"/redis "$KEEP_TEST_SERVERS"/*/redis; do
+		[ ! -d "$folder" ] || "$KEEP_TEST_SERVER" remove "${folder##*/}" "$folder" || true
 	done
 	rm -rf "$KEEP_TEST_SERVERS"
 	exit "$status"

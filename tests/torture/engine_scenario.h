@@ -5,8 +5,8 @@
  * backend.
  *
  *     engine_scenario scenario;
- *     engine_scenario_begin(&scenario, "sqlite", KP_FAULT_FILE);
- *     rounds = torture(KP_FAULT_FILE, MAY(KEEP_UNAVAILABLE) | …, engine_scenario_run, &scenario);
+ *     engine_scenario_begin(&scenario, "sqlite", KP_FAULT_FILE, expected);
+ *     rounds = torture(KP_FAULT_FILE, expected, engine_scenario_run, &scenario);
  *     engine_scenario_end(&scenario);
  *
  * A round opens, sets, overwrites, scores, batches, compares, reads, scans, watches, unsets, clears
@@ -28,15 +28,18 @@
 typedef struct engine_scenario {
 	engine_kind kind;
 	enum kp_fault_kind fault;
-	bool is_fresh;	   /* each round begins with a store that does not exist yet */
+	bool is_fresh;        /* each round begins with a store that does not exist yet */
 	bool may_lose_handle; /* after a failure this engine may refuse to go on until reopened */
 	char url[ENGINE_URL_MAX];
 	keep_engine *engine;
 	model states[SCENARIO_STEPS_MAX + 1]; /* what is there before each step */
-	const char *complaint_step;	      /* for messages */
+	const char *complaint_step;           /* for messages */
+	unsigned expected; /* statuses of a failed call, as torture() takes them */
 } engine_scenario;
 
-void engine_scenario_begin(engine_scenario *self, const char *kind, enum kp_fault_kind fault);
+/* `expected` goes to torture() too; here it makes the message of another status known. */
+void engine_scenario_begin(engine_scenario *self, const char *kind, enum kp_fault_kind fault,
+			   unsigned expected);
 void engine_scenario_end(engine_scenario *self);
 /* For torture(): returns what the first failed call returned. `ctx` is the scenario. */
 keep_status engine_scenario_run(void *ctx);

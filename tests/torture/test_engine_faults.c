@@ -35,10 +35,10 @@ static void torture_kind(enum kp_fault_kind kind, bool is_fresh)
 	engine_scenario scenario = {.is_fresh = is_fresh};
 	long rounds;
 
-	engine_scenario_begin(&scenario, backend_name(), kind);
-	rounds = torture(kind, faults[kind].statuses | MAY(KEEP_OK), engine_scenario_run,
-			 &scenario);
-	print_message("%s, %s store: %ld times a %s failed\n", backend_name(),
+	engine_scenario_begin(&scenario, backend_name(), kind, faults[kind].statuses);
+	rounds =
+		torture(kind, faults[kind].statuses | MAY(KEEP_OK), engine_scenario_run, &scenario);
+	print_message("%s, %s store: %ld rounds with a failing %s\n", backend_name(),
 		      is_fresh ? "a new" : "an old", rounds, faults[kind].name);
 	engine_scenario_end(&scenario);
 	assert_nothing_lives();

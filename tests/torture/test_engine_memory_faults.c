@@ -12,7 +12,7 @@ static void every_allocation_may_fail_once(void **state)
 	long rounds;
 
 	(void)state;
-	engine_scenario_begin(&scenario, "memory", KP_FAULT_ALLOC);
+	engine_scenario_begin(&scenario, "memory", KP_FAULT_ALLOC, MAY(KEEP_NO_MEMORY));
 	rounds = torture(KP_FAULT_ALLOC, MAY(KEEP_NO_MEMORY) | MAY(KEEP_OK), engine_scenario_run,
 			 &scenario);
 	CHECK(rounds > 100, "only %ld rounds", rounds);
@@ -34,11 +34,10 @@ static void fill_batch(batch_case *self)
 	for (size_t i = 0; i < SEGMENTS; i++) {
 		snprintf(self->paths[i], sizeof self->paths[i], "b%zu//%zu/c/d%zu", i % 3, i % 5,
 			 i);
-		self->changes[i] =
-			(keep_engine_change){.kind = i % 6 == 5 ? KEEP_ENGINE_UNSET
-								: KEEP_ENGINE_SET,
-					     .path = keep_bytes_of(self->paths[i]),
-					     .value = KEEP_BYTES("new")};
+		self->changes[i] = (keep_engine_change){.kind = i % 6 == 5 ? KEEP_ENGINE_UNSET
+									   : KEEP_ENGINE_SET,
+							.path = keep_bytes_of(self->paths[i]),
+							.value = KEEP_BYTES("new")};
 		/* Takes away what earlier changes of the batch have made, and what was there. */
 		if (i % 6 == 5)
 			self->changes[i].path = KEEP_BYTES("b1");
@@ -145,8 +144,8 @@ static void a_refused_batch_is_undone_to_the_last_detail(void **state)
 				paths[i][0] = '\0';
 			changes[i] = (keep_engine_change){
 				.kind = word & 32 || !paths[i][0] ? KEEP_ENGINE_UNSET
-				        : word & 16 ? KEEP_ENGINE_SET_SCORED
-						    : KEEP_ENGINE_SET,
+					: word & 16               ? KEEP_ENGINE_SET_SCORED
+								  : KEEP_ENGINE_SET,
 				.path = keep_bytes_of(paths[i]),
 				.value = KEEP_BYTES("v"),
 				.score_ms = (int64_t)(word >> 32 & 7)};

@@ -1,0 +1,314 @@
+/*
+ * test_operations.c - the descriptions are whole, inputs are held to them, sessions behave.
+ */
+#include "keep_test.h"
+
+#include "keep/operations.h"
+#include "operations/operations_table.h"
+#include "temp_folder.h"
+
+static keep_error err;
+
+/* ---------------------------------------------------------------- the table */
+
+static bool is_word(const char *text)
+{
+	if (!text || !*text)
+		return false;
+	for (; *text; text++)
+		if (!(*text >= 'a' && *text <= 'z') && *text != '_')
+			return false;
+	return true;
+}
+
+static void check_sentence(const char *where, const char *sentence)
+{
+	size_t len = sentence ? strlen(sentence) : 0;
+
+	CHECK(len > 3 && sentence[len - 1] == '.', "%s: not a sentence", where);
+}
+
+static void check_inputs(const char *where, const kp_input *inputs, size_t count)
+{
+	kp_argument arguments[KP_INPUTS_MAX];
+	kp_arena arena = {.head = NULL};
+	bool needed = false;
+
+	CHECK(count <= KP_INPUTS_MAX, "%s", where);
+	for (size_t i = 0; i < count; i++) {
+		CHECK(is_word(inputs[i].name), "%s", where);
+		check_sentence(inputs[i].name, inputs[i].sentence);
+		CHECK(!inputs[i].required || !inputs[i].fallback, "%s", inputs[i].name);
+		CHECK(inputs[i].kind != KP_KIND_INTEGER || inputs[i].min < inputs[i].max, "%s",
+		      inputs[i].name);
+		for (size_t k = 0; k < i; k++) {
+			CHECK(strcmp(inputs[i].name, inputs[k].name) != 0, "%s", where);
+			CHECK(!inputs[i].place || inputs[i].place != inputs[k].place, "%s", where);
+		}
+		needed = needed || inputs[i].required;
+	}
+	/* Every default is of its own kind. */
+	assert_int_equal(kp_inputs_read(inputs, count, NULL, false, &arena, arguments, NULL),
+			 needed ? KEEP_INVALID : KEEP_OK);
+	kp_arena_release(&arena);
+}
+
+static void every_description_is_whole(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < kp_store_count(); i++) {
+		const kp_operation_store *store = kp_store_at(i);
+
+		check_sentence(store->name, store->sentence);
+		CHECK(store->open && store->close && store->cancel && store->make &&
+			      store->is_place,
+		      "%s", store->name);
+		check_inputs(store->name, store->settings, store->setting_count);
+		for (size_t k = 0; k < store->operation_count; k++) {
+			const kp_operation *operation = &store->operations[k];
+
+			CHECK(is_word(operation->verb), "%s", store->name);
+			check_sentence(operation->verb, operation->sentence);
+			check_sentence(operation->verb, operation->result_sentence);
+			check_inputs(operation->verb, operation->inputs, operation->input_count);
+			CHECK(operation->run, "%s", operation->verb);
+			CHECK(operation->result != KP_RESULT_BOOLEAN || operation->yes, "%s",
+			      operation->verb);
+			CHECK(kp_operation_find(store, keep_bytes_of(operation->verb)) == operation,
+			      "%s", operation->verb);
+		}
+	}
+	CHECK(!kp_store_at(kp_store_count()), "the list does not end");
+}
+
+static void an_operation_is_found_by_its_name_only(void **state)
+{
+	static const char *const wrong[] = {"",      ".",           "engine",     "engine.",
+					    ".get",  "engine.get ", "Engine.get", "engine.get.x",
+					    "x.get", "engineget"};
+	const kp_operation_store *store;
+	const kp_operation *operation;
+
+	(void)state;
+	OK(kp_operation_parse(KEEP_BYTES("engine.get"), &store, &operation, &err));
+	assert_string_equal(operation->verb, "get");
+	for (size_t i = 0; i < KP_COUNT(wrong); i++)
+		CHECK(kp_operation_parse(keep_bytes_of(wrong[i]), &store, &operation, &err) ==
+			      KEEP_INVALID,
+		      "%s", wrong[i]);
+}
+
+/* ---------------------------------------------------------------- inputs */
+
+static const char *const colours[] = {"red", "green", NULL};
+static const kp_input sample[] = {
+	{.name = "path", .kind = KP_KIND_PATH, .required = true, .sentence = "A path."},
+	{.name = "value", .kind = KP_KIND_BYTES, .nullable = true, .sentence = "Bytes."},
+	{.name = "count",
+	 .kind = KP_KIND_INTEGER,
+	 .fallback = "5",
+	 .min = 1,
+	 .max = 9,
+	 .sentence = "A count."},
+	{.name = "loud", .kind = KP_KIND_BOOLEAN, .fallback = "true", .sentence = "A flag."},
+	{.name = "colour",
+	 .kind = KP_KIND_TEXT,
+	 .fallback = "red",
+	 .words = colours,
+	 .sentence = "A colour."},
+	{.name = "due", .kind = KP_KIND_TIME, .sentence = "A time."},
+	{.name = "list", .kind = KP_KIND_ARRAY, .sentence = "A list."},
+	{.name = "about", .kind = KP_KIND_OBJECT, .sentence = "An object."},
+	{.name = "encoding", .kind = KP_KIND_TEXT, .fallback = "text", .sentence = "An encoding."},
+};
+enum { PATH, VALUE, NUMBER, LOUD, COLOUR, DUE, LIST, ABOUT };
+
+static keep_status read_sample(const char *json, bool others, kp_arena *arena,
+			       kp_argument *arguments)
+{
+	const kp_json *with = NULL;
+
+	OK(kp_json_parse(keep_bytes_of(json), arena, &with, &err));
+	return kp_inputs_read(sample, KP_COUNT(sample), with, others, arena, arguments, &err);
+}
+
+static void inputs_are_read_and_defaults_filled_in(void **state)
+{
+	kp_argument arguments[KP_INPUTS_MAX];
+	kp_arena arena = {.head = NULL};
+
+	(void)state;
+	OK(read_sample("{\"path\":\"a\"}", false, &arena, arguments));
+	assert_bytes_equal(arguments[PATH].bytes, KEEP_BYTES("a"));
+	assert_false(arguments[VALUE].given);
+	assert_null(arguments[VALUE].bytes.data);
+	assert_int_equal(arguments[NUMBER].integer, 5);
+	assert_true(arguments[LOUD].boolean);
+	assert_bytes_equal(arguments[COLOUR].bytes, KEEP_BYTES("red"));
+	OK(read_sample("{\"path\":\"\",\"value\":null,\"count\":9,\"loud\":false,\"colour\":"
+		       "\"green\",\"due\":\"1970-01-01T00:00:01Z\",\"list\":[1],\"about\":{}}",
+		       false, &arena, arguments));
+	assert_true(arguments[PATH].given && arguments[PATH].bytes.len == 0);
+	assert_false(arguments[VALUE].given);
+	assert_int_equal(arguments[NUMBER].integer, 9);
+	assert_false(arguments[LOUD].boolean);
+	assert_int_equal(arguments[DUE].integer, 1000);
+	assert_int_equal(arguments[LIST].json->list.count, 1);
+	assert_int_equal(arguments[ABOUT].json->kind, KP_JSON_OBJECT);
+	OK(read_sample("{\"path\":\"a\",\"encoding\":\"base64\",\"value\":\"AP8=\",\"due\":-1}",
+		       false, &arena, arguments));
+	assert_bytes_equal(arguments[VALUE].bytes, (keep_bytes){"\0\xff", 2});
+	assert_int_equal(arguments[DUE].integer, -1);
+	OK(read_sample("{\"path\":\"a\",\"other\":1}", true, &arena, arguments));
+	kp_arena_release(&arena);
+	assert_nothing_lives();
+}
+
+static void a_wrong_input_is_named(void **state)
+{
+	static const struct {
+		const char *json, *message;
+	} wrong[] = {
+		{"[]", "with: an array where an object belongs"},
+		{"{}", "path: missing"},
+		{"{\"path\":null}", "path: null where a text belongs"},
+		{"{\"path\":1}", "path: an integer where a text belongs"},
+		{"{\"path\":\"a\",\"other\":1}", "other: no such input"},
+		{"{\"path\":\"a\",\"value\":[]}", "value: an array where a text belongs"},
+		{"{\"path\":\"a\",\"count\":0}", "count: 0 is below 1"},
+		{"{\"path\":\"a\",\"count\":10}", "count: 10 is over 9"},
+		{"{\"path\":\"a\",\"count\":5.0}", "count: a number where an integer belongs"},
+		{"{\"path\":\"a\",\"count\":null}", "count: null where an integer belongs"},
+		{"{\"path\":\"a\",\"loud\":1}", "loud: an integer where a boolean belongs"},
+		{"{\"path\":\"a\",\"colour\":\"blue\"}", "colour: 'blue' is not one of its words"},
+		{"{\"path\":\"a\",\"due\":true}",
+		 "due: true or false where milliseconds or an RFC 3339 text belongs"},
+		{"{\"path\":\"a\",\"list\":{}}", "list: an object where an array belongs"},
+		{"{\"path\":\"a\",\"about\":[]}", "about: an array where an object belongs"},
+	};
+	kp_argument arguments[KP_INPUTS_MAX];
+	kp_arena arena = {.head = NULL};
+
+	(void)state;
+	for (size_t i = 0; i < KP_COUNT(wrong); i++) {
+		assert_int_equal(read_sample(wrong[i].json, false, &arena, arguments),
+				 KEEP_INVALID);
+		assert_string_equal(err.message, wrong[i].message);
+	}
+	assert_int_equal(read_sample("{\"path\":\"a\",\"encoding\":\"base64\",\"value\":\"A\"}",
+				     false, &arena, arguments),
+			 KEEP_INVALID);
+	assert_memory_equal(err.message, "value: ", 7);
+	assert_int_equal(read_sample("{\"path\":\"a\",\"due\":\"soon\"}", false, &arena, arguments),
+			 KEEP_INVALID);
+	assert_memory_equal(err.message, "due: ", 5);
+	kp_arena_release(&arena);
+	assert_nothing_lives();
+}
+
+/* ---------------------------------------------------------------- sessions */
+
+static void a_session_calls_by_name(void **state)
+{
+	keep_session *session = NULL;
+	keep_buffer result = KEEP_BUFFER_INIT;
+
+	(void)state;
+	OK(keep_session_open("memory:", &session, &err));
+	OK(keep_session_call(session, KEEP_BYTES("engine.set"),
+			     KEEP_BYTES("{\"path\":\"a\",\"value\":\"v\"}"), &result, &err));
+	assert_bytes_equal(kp_buffer_bytes(&result), KEEP_BYTES("null"));
+	OK(keep_session_call(session, KEEP_BYTES("engine.get"), KEEP_BYTES("{\"path\":\"a\"}"),
+			     &result, &err));
+	assert_bytes_equal(kp_buffer_bytes(&result), KEEP_BYTES("\"v\""));
+	assert_int_equal(keep_session_call(session, KEEP_BYTES("engine.get"),
+					   KEEP_BYTES("{\"path\":\"b\"}"), &result, &err),
+			 KEEP_NOT_FOUND);
+	assert_int_equal(result.len, 0);
+	assert_int_equal(keep_session_call(session, KEEP_BYTES("engine.get"),
+					   KEEP_BYTES("{\"path\":"), &result, &err),
+			 KEEP_INVALID);
+	assert_memory_equal(err.message, "with: ", 6);
+	OK(keep_session_call(session, KEEP_BYTES("engine.clear"), KEEP_BYTES(""), &result, &err));
+	assert_int_equal(
+		keep_session_call(session, (keep_bytes){NULL, 0}, KEEP_BYTES(""), &result, &err),
+		KEEP_MISUSE);
+	keep_session_close(&session);
+	keep_session_close(&session);
+	assert_null(session);
+	keep_buffer_release(&result);
+	assert_nothing_lives();
+}
+
+static void a_failed_call_leaves_no_part_of_a_result(void **state)
+{
+	keep_session *session = NULL;
+	keep_buffer result = KEEP_BUFFER_INIT;
+
+	(void)state;
+	OK(keep_session_open("memory:", &session, &err));
+	OK(keep_session_call(session, KEEP_BYTES("engine.batch"),
+			     KEEP_BYTES("{\"changes\":[{\"op\":\"set\",\"path\":\"p/"
+					"a\",\"value\":\"/w==\",\"encoding\":\"base64\"},"
+					"{\"op\":\"set\",\"path\":\"p/b\",\"value\":\"text\"}]}"),
+			     &result, &err));
+	assert_int_equal(keep_session_call(session, KEEP_BYTES("engine.list"),
+					   KEEP_BYTES("{\"path\":\"p\"}"), &result, &err),
+			 KEEP_INVALID);
+	assert_non_null(strstr(err.message, "base64"));
+	assert_int_equal(result.len, 0);
+	OK(keep_session_call(session, KEEP_BYTES("engine.list"),
+			     KEEP_BYTES("{\"path\":\"p\",\"encoding\":\"base64\"}"), &result,
+			     &err));
+	assert_bytes_equal(kp_buffer_bytes(&result), KEEP_BYTES("[\"dGV4dA==\",\"/w==\"]"));
+	keep_session_close(&session);
+	keep_buffer_release(&result);
+	assert_nothing_lives();
+}
+
+static void a_home_is_made_once_and_opened(void **state)
+{
+	keep_session *session = NULL;
+	keep_buffer result = KEEP_BUFFER_INIT;
+	temp_folder folder;
+	char home[128];
+
+	(void)state;
+	temp_folder_make(&folder);
+	temp_path(&folder, "home", home);
+	assert_int_equal(keep_session_open(home, &session, &err), KEEP_NOT_FOUND);
+	OK(keep_home_init(home, &err));
+	OK(keep_home_init(home, &err));
+	OK(keep_session_open(home, &session, &err));
+	OK(keep_session_call(session, KEEP_BYTES("engine.count"), KEEP_BYTES("{\"path\":\"\"}"),
+			     &result, &err));
+	assert_bytes_equal(kp_buffer_bytes(&result), KEEP_BYTES("0"));
+	OK(keep_session_call(session, KEEP_BYTES("engine.set"),
+			     KEEP_BYTES("{\"path\":\"a\",\"value\":\"v\",\"engine\":\"e\"}"),
+			     &result, &err));
+	OK(keep_session_call(session, KEEP_BYTES("engine.count"),
+			     KEEP_BYTES("{\"path\":\"\",\"engine\":\"e\"}"), &result, &err));
+	assert_bytes_equal(kp_buffer_bytes(&result), KEEP_BYTES("1"));
+	keep_session_close(&session);
+	keep_buffer_release(&result);
+	assert_int_equal(keep_home_init(folder.path, &err), KEEP_CONFLICT);
+	assert_int_equal(keep_home_init("", &err), KEEP_INVALID);
+	assert_int_equal(keep_home_init(NULL, &err), KEEP_MISUSE);
+	temp_folder_remove(&folder);
+	assert_nothing_lives();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_description_is_whole),
+		cmocka_unit_test(an_operation_is_found_by_its_name_only),
+		cmocka_unit_test(inputs_are_read_and_defaults_filled_in),
+		cmocka_unit_test(a_wrong_input_is_named),
+		cmocka_unit_test(a_session_calls_by_name),
+		cmocka_unit_test(a_failed_call_leaves_no_part_of_a_result),
+		cmocka_unit_test(a_home_is_made_once_and_opened),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
