@@ -188,10 +188,10 @@ int main(void)
 				     (keep_bytes){bench.bytes, VALUE_BYTES}, &err),
 		     &err);
 	prepare(&bench, "get",
-		"SELECT value FROM bench.documents WHERE namespace = 'default' AND "
+		"SELECT value FROM bench.documents WHERE owner = 'default' AND "
 		"id = sha256(convert_to($1::text, 'UTF8'))");
 	prepare(&bench, "set",
-		"UPDATE bench.documents SET value = $2::bytea WHERE namespace = 'default' AND "
+		"UPDATE bench.documents SET value = $2::bytea WHERE owner = 'default' AND "
 		"id = sha256(convert_to($1::text, 'UTF8'))");
 	bench_title("The PostgreSQL engine (A)");
 	bench_run(&(struct bench_pair){"get", "-", "keep", "libpq", keep_get, hand_get, &bench,

@@ -306,7 +306,9 @@ def check_store(store):
     seen_names, seen_tables = {}, {}
     for record in store["records"]:
         where = record["where"]
-        if record["name"] in seen_names or record["table"] in seen_tables:
+        twin = seen_tables.get(record["table"])
+        apart = twin and {twin["only"], record["only"]} == {"sqlite", "postgres"}
+        if record["name"] in seen_names or (twin and not apart):
             raise Refusal(f"{where}: record '{record['name']}' or table '{record['table']}' is there twice")
         seen_names[record["name"]] = seen_tables[record["table"]] = record
         check_record(record)

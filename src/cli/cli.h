@@ -21,6 +21,7 @@
  */
 #include "operations/operations_table.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -107,7 +108,7 @@ typedef struct cli_signals {
 	void (*stop)(void *ctx);
 	void *ctx;
 	atomic_int caught; /* the signal, 0: none */
-	unsigned long thread;
+	pthread_t thread;
 } cli_signals;
 
 keep_status cli_signals_begin(cli_signals *signals, void (*stop)(void *ctx), void *ctx,

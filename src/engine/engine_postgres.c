@@ -1,10 +1,9 @@
 /*
  * engine_postgres.c - the engine on PostgreSQL: one set of tables for all namespaces of a schema.
  *
- *     namespaces  namespace, changes
- *     documents   (namespace, id), folder, score, tie, path, value   index (namespace, folder,
- * score, tie) folders     (namespace, id), parent, documents, folders, path  index (namespace,
- * parent)
+ *     namespaces  name, changes
+ *     documents   (owner, id), folder, score, tie, path, value    index (owner, folder, score, tie)
+ *     folders     (owner, id), parent, documents, folders, path   index (owner, parent)
  *
  * Ids are SHA-256 of paths, computed here, so that get, list and count are one round trip without
  * a lookup, and a path of 4096 bytes needs no index entry larger than PostgreSQL can hold.

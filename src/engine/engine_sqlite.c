@@ -14,7 +14,6 @@
  *   2. (folder, score, tie) is unique, and its descending order is the order of the list.
  *   3. `hash` is SipHash of the path under the file's own random key: names from the network cannot
  *      be chosen to collide, and where two paths do, the path column decides.
- *   4. Folder ids are never used again (AUTOINCREMENT).
  *
  * Threads and processes: kp_database gives one writer with group commit and a pool of readers; a
  * change is told to the watches of all processes through "<file>-notify" after its commit.

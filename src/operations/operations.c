@@ -15,6 +15,8 @@ static const kp_operation_store *const stores[] = {
 	&kp_engine_operations,
 };
 
+_Static_assert(KP_COUNT(stores) <= KP_STORES_MAX, "a session has room for KP_STORES_MAX stores");
+
 size_t kp_store_count(void)
 {
 	return KP_COUNT(stores);

@@ -126,6 +126,7 @@ typedef struct kp_operation_store {
 	void (*close)(void **state);
 } kp_operation_store;
 
+#define KP_STORES_MAX 8
 /* The stores, by index below kp_store_count(). */
 size_t kp_store_count(void);
 const kp_operation_store *kp_store_at(size_t index);

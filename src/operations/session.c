@@ -19,14 +19,12 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { STORES_MAX = 8 };
-
 struct keep_session {
 	kp_place place;
 	char *place_text;               /* owns place.text */
 	const kp_operation_store *only; /* the store of a place that is no home */
 	pthread_mutex_t mutex;          /* guards states and cancelled */
-	void *states[STORES_MAX];       /* by the store's index; NULL: not yet */
+	void *states[KP_STORES_MAX];    /* by the store's index; NULL: not yet */
 	bool cancelled;
 };
 

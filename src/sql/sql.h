@@ -56,7 +56,7 @@ typedef struct kp_sql_options {
 	bool read_only;
 	bool relaxed; /* SQLite: synchronous NORMAL; PostgreSQL: synchronous_commit off */
 	bool unnamed_statements; /* for PgBouncer in transaction mode: no prepared statements */
-	int64_t timeout_ms;	 /* busy and lock waits, connect */
+	int64_t timeout_ms; /* busy and lock waits, connect; 0: 5000 */
 	int64_t mmap_bytes;	 /* SQLite */
 	int64_t cache_bytes;	 /* SQLite */
 	int page_bytes;		 /* SQLite, at creation; 0: 4096 */

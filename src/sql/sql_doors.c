@@ -18,6 +18,8 @@
 #include <assert.h>
 #include <math.h>
 
+enum { TIMEOUT_MS_DEFAULT = 5000 };
+
 static keep_status injected(keep_error *err)
 {
 	return kp_fail(err, KEEP_UNAVAILABLE, "injected driver fault");
@@ -26,14 +28,17 @@ static keep_status injected(keep_error *err)
 keep_status kp_sql_open(const kp_sql_driver *driver, const kp_sql_options *options,
 			kp_sql_conn **out, keep_error *err)
 {
+	kp_sql_options filled = *options;
 	keep_error local;
 	keep_status status = KEEP_OK;
 
 	*out = NULL;
 	assert(driver->abi == KP_SQL_DRIVER_ABI);
+	if (filled.timeout_ms <= 0)
+		filled.timeout_ms = TIMEOUT_MS_DEFAULT;
 	if (kp_fault(KP_FAULT_DRIVER) || kp_fault(KP_FAULT_CONNECT))
 		return injected(err);
-	status = driver->open(options, out, err ? err : &local);
+	status = driver->open(&filled, out, err ? err : &local);
 	if (status == KEEP_OK)
 		(*out)->read_only = options->read_only;
 	return status;

@@ -9,6 +9,8 @@
 #include "keep_test.h"
 #include "shim_vfs.h"
 
+#include <errno.h>
+
 static sqlite3_mem_methods system_memory;
 static int write_code = SQLITE_FULL;
 
@@ -45,8 +47,10 @@ static int fault_file(enum shim_operation operation, int detail)
 	};
 
 	(void)detail;
-	return codes[operation] != SQLITE_OK && kp_fault(KP_FAULT_FILE) ? codes[operation]
-									: SQLITE_OK;
+	if (codes[operation] == SQLITE_OK || !kp_fault(KP_FAULT_FILE))
+		return SQLITE_OK;
+	errno = EIO; /* which the driver reads, too */
+	return codes[operation];
 }
 
 void sqlite_faults_set_write_code(int code)

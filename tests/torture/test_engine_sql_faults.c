@@ -4,7 +4,8 @@
  *
  *     test_engine_sql_faults sqlite|postgres      KEEP_TORTURE=all: every N
  *
- * Otherwise every N up to EVERY_MAX, and from there on N + N/8, so that the run stays short. What
+ * Otherwise every N up to EVERY_MAX, and from there on N + N/8, once on an old store, and on a new one
+ * with everything after it failing too, so that the run stays short. What
  * the scenario holds after each failure is in its head. Under SQLite its own allocations and file
  * calls fail too (sqlite_faults.h); where interpose.c is linked, so do all of libpq.
  */
@@ -18,12 +19,16 @@ enum { EVERY_MAX = 40 };
 static const char *backend;
 static bool is_sqlite;
 
-static long next_nth(long nth)
+static bool wants_all(void)
 {
 	const char *wanted = getenv("KEEP_TORTURE");
-	bool all = wanted && strcmp(wanted, "all") == 0;
 
-	return all || nth < EVERY_MAX ? nth + 1 : nth + nth / 8;
+	return wanted && strcmp(wanted, "all") == 0;
+}
+
+static long next_nth(long nth)
+{
+	return wants_all() || nth < EVERY_MAX ? nth + 1 : nth + nth / 8;
 }
 
 /* One round; false when nothing fired, which is the end. */
@@ -50,7 +55,8 @@ static void fail_each(enum kp_fault_kind kind, unsigned expected)
 {
 	long rounds = 0, last = 0;
 
-	for (int way = 0; way < 4; way++) {
+	/* Bit 0: a new store; bit 1: all that follows fails, too. */
+	for (int way = 0; way < 4; way += wants_all() ? 1 : 3) {
 		engine_scenario scenario = {.is_fresh = way & 1};
 		long nth = 1;
 

@@ -1,34 +1,33 @@
--- The engine store on PostgreSQL: one set of tables for all namespaces of a schema.
+-- The engine store in a schema, for all its namespaces.
 
--- A namespace: one account's store.
+-- One account's store in a schema.
 CREATE TABLE namespaces (
-  namespace text NOT NULL PRIMARY KEY,
-  changes bigint NOT NULL
+  name text NOT NULL, -- What the URL calls it.
+  changes bigint NOT NULL, -- How many changes were committed; its row is the writers' lock.
+  PRIMARY KEY (name)
 );
 
--- One value under one path; id and folder are SHA-256 of the path and of its parent's path.
+-- One value under one path, in a schema.
 CREATE TABLE documents (
-  namespace text NOT NULL,
-  id bytea NOT NULL,
-  folder bytea NOT NULL,
-  score bigint NOT NULL,
-  tie bigint NOT NULL,
-  path text NOT NULL,
-  value bytea NOT NULL,
-  PRIMARY KEY (namespace, id)
+  owner text NOT NULL, -- The namespace whose it is.
+  id bytea NOT NULL, -- SHA-256 of the path.
+  folder bytea NOT NULL, -- SHA-256 of the parent's path.
+  score bigint NOT NULL, -- Its place among its siblings: milliseconds since 1970.
+  tie bigint NOT NULL, -- Its place among those of one score.
+  path text NOT NULL, -- The whole path.
+  "value" bytea NOT NULL, -- The bytes.
+  PRIMARY KEY (owner, id)
 );
+CREATE INDEX documents_by_owner_folder_score_tie ON documents (owner, folder, score, tie);
 
-CREATE INDEX documents_order ON documents (namespace, folder, score, tie);
-
--- A path that has documents or folders directly below it.
+-- A path with something directly below it.
 CREATE TABLE folders (
-  namespace text NOT NULL,
-  id bytea NOT NULL,
-  parent bytea,
-  documents bigint NOT NULL,
-  folders bigint NOT NULL,
-  path text NOT NULL,
-  PRIMARY KEY (namespace, id)
+  owner text NOT NULL, -- The namespace whose it is.
+  id bytea NOT NULL, -- SHA-256 of the path.
+  parent bytea, -- SHA-256 of the path above; none for the root.
+  documents bigint NOT NULL, -- How many documents are directly in it.
+  folders bigint NOT NULL, -- How many folders are directly in it.
+  path text NOT NULL, -- The whole path; empty for the root.
+  PRIMARY KEY (owner, id)
 );
-
-CREATE INDEX folders_parent ON folders (namespace, parent);
+CREATE INDEX folders_by_owner_parent ON folders (owner, parent);
