@@ -250,6 +250,7 @@ keep_status keep_home_init(const char *home, keep_error *err)
 	if (kp_store_of_place(home))
 		return kp_fail(err, KEEP_INVALID,
 			       "home: this URL is one store's own; a home is a folder or a "
-			       "postgres:// URL without namespace");
+			       "postgres:// URL without schema and "
+			       "namespace");
 	return kp_home_is_server(home) ? init_server(home, err) : init_folder(home, err);
 }

@@ -310,16 +310,21 @@ const kp_operation kp_engine_table[KP_ENGINE_OPERATIONS] = {
 				.run = kp_engine_run_describe},
 };
 
-/* A postgres:// URL without a namespace is a home; with one it is an engine. */
+/* A postgres:// URL is a home, unless it names a place for one engine itself. */
 static bool is_engine_url(const char *url)
 {
 	static const char *const schemes[] = {"memory:", "file:", "sqlite:", "redis://",
 					      "redis+unix://"};
+	static const char *const parameters[] = {
+		"?namespace=", "&namespace=", "?schema=", "&schema="};
 
 	for (size_t i = 0; i < KP_COUNT(schemes); i++)
 		if (strncmp(url, schemes[i], strlen(schemes[i])) == 0)
 			return true;
-	return kp_home_is_server(url) && (strstr(url, "?namespace=") || strstr(url, "&namespace="));
+	for (size_t i = 0; i < KP_COUNT(parameters); i++)
+		if (kp_home_is_server(url) && strstr(url, parameters[i]))
+			return true;
+	return false;
 }
 
 const kp_operation_store kp_engine_operations = {

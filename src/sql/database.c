@@ -74,6 +74,21 @@ static keep_status init_slot(kp_database *database, struct slot *slot, keep_erro
 	return slot->lease.prepared ? KEEP_OK : kp_fail_memory(err, "prepared statements");
 }
 
+static bool has_place(const kp_database *database)
+{
+	return database->place[0] != 0 || database->place[1] != 0;
+}
+
+/* A broken connection may hold locks until it is closed, so that happens at once, not at the next
+   use. One to a file that is gone has none that matter to anybody; open_again says why it stays. */
+static void drop_broken(kp_database *database, struct slot *slot)
+{
+	kp_sql_conn *conn = slot->lease.conn;
+
+	if (conn && conn->broken && (!has_place(database) || kp_sql_check(conn, NULL) == KEEP_OK))
+		close_slot(slot);
+}
+
 /*
  * Open what the database has open. That it is gone is no NOT_FOUND, which a store's caller would
  * take for a missing record; nor is what lies in its place now what was asked for. The old
@@ -86,6 +101,8 @@ static keep_status open_again(kp_database *database, struct slot *slot, keep_err
 	keep_status status;
 
 	options.create = false;
+	if (!has_place(database))
+		close_slot(slot);
 	status = kp_sql_open(database->driver, &options, &fresh, err);
 	if (status == KEEP_NOT_FOUND) {
 		status = KEEP_UNAVAILABLE;
@@ -166,6 +183,7 @@ void kp_database_read_end(kp_database *database, kp_lease **lease)
 
 	if (slot->lease.conn && slot->lease.conn->in_transaction)
 		kp_sql_rollback(slot->lease.conn);
+	drop_broken(database, slot);
 	pthread_mutex_lock(&database->lock);
 	slot->next = database->free;
 	database->free = slot;
@@ -246,6 +264,7 @@ static void run_jobs(void *ctx, kp_job *jobs, size_t count)
 			run_alone(database, job);
 	if (database->writer.lease.conn && !database->writer.lease.conn->broken)
 		kp_sql_maintain(database->writer.lease.conn);
+	drop_broken(database, &database->writer);
 }
 
 keep_status kp_database_write(kp_database *database, kp_apply *apply, void *ctx, keep_error *err)

@@ -35,6 +35,10 @@ extern const char *suite_program;
 int suite_setup(void **state);
 int suite_teardown(void **state);
 #define SUITE_TEST(test) cmocka_unit_test_setup_teardown(test, suite_setup, suite_teardown)
+/* A test that only kinds with this property have: persists, is_created or is_file. */
+#define SUITE_TEST_WHERE(property, test)                                                           \
+	cmocka_unit_test_prestate_setup_teardown(test, suite_setup, suite_teardown,                \
+						 &suite_kind.property)
 
 /* The running test's engine. */
 keep_engine *engine_of(void **state);

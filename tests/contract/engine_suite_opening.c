@@ -40,8 +40,6 @@ static void two_spellings_of_one_folder_are_one_namespace(void **state)
 	char url[ENGINE_URL_MAX];
 	const char *slash = strrchr(self->url, '/');
 
-	if (!self->kind.is_file)
-		skip();
 	snprintf(url, sizeof url, "%.*s/.//%s", (int)(slash - self->url), self->url, slash + 1);
 	assert_int_equal(try_open(url, (keep_engine_options){.create = true}, NULL), KEEP_CONFLICT);
 	keep_engine_close(&self->engine);
@@ -55,8 +53,6 @@ static void what_does_not_exist_is_not_found_without_create(void **state)
 	suite_case *self = *state;
 	char url[ENGINE_URL_MAX];
 
-	if (!self->kind.is_created)
-		skip();
 	engine_missing_url(&self->kind, url);
 	assert_int_equal(try_open(url, (keep_engine_options){.create = false}, NULL),
 			 KEEP_NOT_FOUND);
@@ -380,8 +376,6 @@ static void a_watch_sees_what_another_process_changes(void **state)
 	suite_case *self = *state;
 	keep_engine_watch *watch;
 
-	if (!self->kind.persists)
-		skip();
 	watch = open_watch(self->engine, "w");
 	want_calm(watch);
 	set_by_another_process(self, "w/x", "from afar");
@@ -560,8 +554,8 @@ static void six_functions_are_an_engine_that_cannot_extend(void **state)
 
 static const struct CMUnitTest tests[] = {
 	SUITE_TEST(a_second_engine_on_the_same_namespace_is_a_conflict),
-	SUITE_TEST(two_spellings_of_one_folder_are_one_namespace),
-	SUITE_TEST(what_does_not_exist_is_not_found_without_create),
+	SUITE_TEST_WHERE(is_file, two_spellings_of_one_folder_are_one_namespace),
+	SUITE_TEST_WHERE(is_created, what_does_not_exist_is_not_found_without_create),
 	SUITE_TEST(a_read_only_engine_reads_and_denies_every_change),
 	SUITE_TEST(what_is_no_url_is_invalid_and_not_repeated),
 	SUITE_TEST(options_that_are_none_are_refused),
@@ -573,7 +567,7 @@ static const struct CMUnitTest tests[] = {
 	SUITE_TEST(a_change_elsewhere_is_not_this_watchs),
 	SUITE_TEST(several_watches_answer_each),
 	SUITE_TEST(a_watch_sees_what_another_engine_changes),
-	SUITE_TEST(a_watch_sees_what_another_process_changes),
+	SUITE_TEST_WHERE(persists, a_watch_sees_what_another_process_changes),
 	SUITE_TEST(a_timeout_of_zero_only_looks),
 	SUITE_TEST(a_wait_lasts_as_long_as_asked),
 	SUITE_TEST(cancel_ends_the_wait_under_way_or_the_next),

@@ -25,7 +25,9 @@ static const struct {
 				   MAY(KEEP_UNCERTAIN)},
 	[KP_FAULT_DRIVER] = {KP_FAULT_DRIVER, "driver call",
 			     MAY(KEEP_UNAVAILABLE) | MAY(KEEP_BUSY) | MAY(KEEP_UNCERTAIN)},
-	[KP_FAULT_COMMIT] = {KP_FAULT_COMMIT, "commit", MAY(KEEP_UNCERTAIN)},
+	/* An open that was not answered has changed no document: it may say UNAVAILABLE. */
+	[KP_FAULT_COMMIT] = {KP_FAULT_COMMIT, "commit",
+			     MAY(KEEP_UNCERTAIN) | MAY(KEEP_UNAVAILABLE)},
 	[KP_FAULT_CONNECT] = {KP_FAULT_CONNECT, "connection",
 			      MAY(KEEP_UNAVAILABLE) | MAY(KEEP_UNCERTAIN)},
 };

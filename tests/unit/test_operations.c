@@ -98,6 +98,27 @@ static void an_operation_is_found_by_its_name_only(void **state)
 		      "%s", wrong[i]);
 }
 
+static void a_url_is_a_home_or_one_stores_own(void **state)
+{
+	static const char *const own[] = {"memory:",
+					  "sqlite:x.db",
+					  "file:x",
+					  "redis://h/0?prefix=p",
+					  "postgres://h/d?namespace=n",
+					  "postgres://h/d?a=b&schema=s"};
+	static const char *const homes[] = {"home", "/srv/sqlite:", "postgres://h/d",
+					    "postgresql://u@h/d?sslmode=require"};
+
+	(void)state;
+	for (size_t i = 0; i < KP_COUNT(own); i++)
+		CHECK(kp_store_of_place(own[i]) == &kp_engine_operations, "%s", own[i]);
+	for (size_t i = 0; i < KP_COUNT(homes); i++)
+		CHECK(!kp_store_of_place(homes[i]), "%s", homes[i]);
+	CHECK(kp_home_is_server(homes[2]) && kp_home_is_server(homes[3]) &&
+		      !kp_home_is_server(homes[0]),
+	      "a server is not told from a folder");
+}
+
 /* ---------------------------------------------------------------- inputs */
 
 static const char *const colours[] = {"red", "green", NULL};
@@ -303,6 +324,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_description_is_whole),
 		cmocka_unit_test(an_operation_is_found_by_its_name_only),
+		cmocka_unit_test(a_url_is_a_home_or_one_stores_own),
 		cmocka_unit_test(inputs_are_read_and_defaults_filled_in),
 		cmocka_unit_test(a_wrong_input_is_named),
 		cmocka_unit_test(a_session_calls_by_name),
