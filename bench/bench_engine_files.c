@@ -85,10 +85,10 @@ static int newest_first(const void *a, const void *b)
 
 static void read_child(const char *folder, const char *name)
 {
-	char path[512], bytes[VALUE_BYTES];
+	char path[600], bytes[VALUE_BYTES];
 	int fd;
 
-	snprintf(path, sizeof path, "%s/%s/index.json", folder, name);
+	snprintf(path, sizeof path, "%.300s/%.255s/index.json", folder, name);
 	fd = open(path, O_RDONLY);
 	if (fd < 0 || read(fd, bytes, sizeof bytes) != VALUE_BYTES)
 		bench_fail("%s: cannot read", path);
@@ -103,10 +103,10 @@ static void list_by_hand(const char *folder)
 	struct dirent *entry;
 
 	while ((entry = readdir(dir))) {
-		char path[512];
+		char path[600];
 		struct stat st;
 
-		snprintf(path, sizeof path, "%s/%s/index.json", folder, entry->d_name);
+		snprintf(path, sizeof path, "%.300s/%.255s/index.json", folder, entry->d_name);
 		if (entry->d_name[0] == '.' || stat(path, &st))
 			continue;
 		snprintf(children[count].name, sizeof children[count].name, "%.60s", entry->d_name);

@@ -164,9 +164,9 @@ static keep_status format_identity(const struct postgres_url *parts,
 	if (!*database)
 		database = option(options, defaults, "user");
 	if (status == KEEP_OK)
-		status = append_part(text, *host == '/' ? "" : *address ? address : host, true, err);
-	if (status == KEEP_OK && *host == '/') /* a path's letters stay */
-		status = kp_buffer_append_text(text, host, err);
+		status = *host == '/' /* a path's letters stay */
+				 ? kp_buffer_append_text(text, host, err)
+				 : append_part(text, *address ? address : host, true, err);
 	if (status == KEEP_OK)
 		status = kp_buffer_append_format(text, err, ":%s/",
 						 option(options, defaults, "port"));

@@ -39,6 +39,7 @@ struct kp_database {
 	const kp_statement_set *statements;
 	struct slot writer;
 	kp_group *group;
+	kp_tender *tender;
 	pthread_mutex_t lock; /* the readers' list */
 	pthread_cond_t returned;
 	struct slot *free; /* last returned first */
@@ -263,7 +264,7 @@ static void run_jobs(void *ctx, kp_job *jobs, size_t count)
 		for (kp_job *job = jobs; job; job = job->next)
 			run_alone(database, job);
 	if (database->writer.lease.conn && !database->writer.lease.conn->broken)
-		kp_sql_maintain(database->writer.lease.conn);
+		kp_tender_look(database->tender, database->writer.lease.conn);
 	drop_broken(database, &database->writer);
 }
 
@@ -359,6 +360,9 @@ keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_opti
 	status = kp_group_open(run_jobs, database, !options->sql.relaxed, &database->group, err);
 	if (status != KEEP_OK)
 		goto out;
+	status = kp_tender_open(driver, &database->sql, &database->tender, err);
+	if (status != KEEP_OK)
+		goto out;
 	status = open_first(database, options->migrations, err);
 out:
 	if (status == KEEP_OK)
@@ -375,6 +379,7 @@ void kp_database_close(kp_database **database)
 	*database = NULL;
 	if (!closing)
 		return;
+	kp_tender_close(&closing->tender);
 	for (size_t i = 0; i < closing->reader_count; i++)
 		release_slot(&closing->readers[i]);
 	release_slot(&closing->writer);

@@ -120,9 +120,11 @@ static keep_status fail_connect(kp_pg_conn *conn, bool in_time, keep_error *err)
 	keep_status status;
 
 	find_sqlstate(message, sqlstate);
-	status = kp_fail(err, kp_pg_status(sqlstate[0] ? sqlstate : NULL), "PostgreSQL %s: %.*s",
-			 conn->where, (int)strcspn(message, "\n"),
-			 in_time ? message : "no answer in time");
+	status = kp_pg_status(sqlstate[0] ? sqlstate : NULL);
+	if (PQconnectionNeedsPassword(conn->pg)) /* libpq's own refusal, without a SQLSTATE */
+		status = KEEP_DENIED;
+	status = kp_fail(err, status, "PostgreSQL %s: %.*s", conn->where,
+			 (int)strcspn(message, "\n"), in_time ? message : "no answer in time");
 	memcpy(err->sqlstate, sqlstate, sizeof err->sqlstate);
 	return status;
 }

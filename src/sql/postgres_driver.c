@@ -244,7 +244,13 @@ static keep_status check(kp_sql_conn *base, keep_error *err)
 		       conn->where);
 }
 
-/* Nothing is due: the server vacuums by itself. */
+/* Nothing falls due: the server vacuums by itself. */
+static bool falls_due(kp_sql_conn *base)
+{
+	(void)base;
+	return false;
+}
+
 static void maintain(kp_sql_conn *base)
 {
 	(void)base;
@@ -270,7 +276,9 @@ const kp_sql_driver kp_sql_postgres = {
 	.commit = commit,
 	.rollback = rollback,
 	.check = check,
+	.falls_due = falls_due,
 	.maintain = maintain,
+	.tend = maintain,
 	.notify = kp_pg_notify,
 	.listen = kp_pg_listen,
 	.wait = kp_pg_wait,

@@ -7,6 +7,7 @@
  *   the doors                 sql_doors.c: checks arguments once, injects faults
  *   a database                database.c: one writing connection, a few readers, per process
  *   group commit              group_commit.c: many writers, one transaction, one sync
+ *   housekeeping              tender.c: a thread beside the writers
  *   records                   record.c: one interpreter binds and reads every record type
  *   migrations                migrate.c
  *   change notification       notify.c (shared memory beside a file), or the server's own
@@ -133,9 +134,12 @@ typedef struct kp_sql_driver {
 	/* Cheap: is the backend still what was opened? UNAVAILABLE: the file was deleted or
 	   replaced, the server closed the connection. */
 	keep_status (*check)(kp_sql_conn *conn, keep_error *err);
-	/* Housekeeping between transactions when some is due (SQLite: a passive checkpoint under
-	   the guard). Never makes a caller's write fail; what goes wrong is logged. */
+	/* Housekeeping (SQLite: checkpoints). falls_due: a cheap look after a commit, true once each time.
+	   maintain: do what is due, inline, on the connection that wrote. tend: do it beside writers,
+	   on a connection and in a thread of its own. Never makes a caller's write fail; what goes wrong is logged. */
+	bool (*falls_due)(kp_sql_conn *conn);
 	void (*maintain)(kp_sql_conn *conn);
+	void (*tend)(kp_sql_conn *conn);
 
 	/* LISTEN/NOTIFY where KP_SQL_LISTEN; elsewhere both are MISUSE. Notify takes part in the
 	   transaction. Wait until a notification arrives or the time is over (-1: for ever), or
@@ -200,7 +204,9 @@ keep_status kp_sql_begin(kp_sql_conn *conn, kp_sql_mode mode, keep_error *err) K
 keep_status kp_sql_commit(kp_sql_conn *conn, keep_error *err) KEEP_MUST_CHECK;
 void kp_sql_rollback(kp_sql_conn *conn);
 keep_status kp_sql_check(kp_sql_conn *conn, keep_error *err) KEEP_MUST_CHECK;
+bool kp_sql_falls_due(kp_sql_conn *conn);
 void kp_sql_maintain(kp_sql_conn *conn);
+void kp_sql_tend(kp_sql_conn *conn);
 keep_status kp_sql_notify(kp_sql_conn *conn, const char *channel, keep_bytes payload,
 			  keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_sql_listen(kp_sql_conn *conn, const char *channel, keep_error *err) KEEP_MUST_CHECK;
@@ -439,6 +445,20 @@ keep_status kp_group_open(void (*run)(void *ctx, kp_job *jobs, size_t count), vo
 void kp_group_close(kp_group **group);
 keep_status kp_group_submit(kp_group *group, kp_apply *apply, void *apply_ctx,
 			    keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- housekeeping (tender.c)
+ *
+ * A thread that does what a driver's falls_due says is due, beside the writers.
+ */
+typedef struct kp_tender kp_tender;
+
+/* Borrows `options`. Nothing starts yet. */
+keep_status kp_tender_open(const kp_sql_driver *driver, const kp_sql_options *options,
+			   kp_tender **out, keep_error *err) KEEP_MUST_CHECK;
+/* After a commit on `writer`, by the thread that made it: wake the tender when something fell due. */
+void kp_tender_look(kp_tender *tender, kp_sql_conn *writer);
+/* Ends the thread, after the round under way. Accepts NULL. */
+void kp_tender_close(kp_tender **tender);
 
 /* ---------------------------------------------------------------- the write guard (write_guard.c)
  *

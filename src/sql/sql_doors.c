@@ -275,9 +275,19 @@ keep_status kp_sql_check(kp_sql_conn *conn, keep_error *err)
 	return conn->driver->check(conn, err ? err : &local);
 }
 
+bool kp_sql_falls_due(kp_sql_conn *conn)
+{
+	return conn->driver->falls_due(conn);
+}
+
 void kp_sql_maintain(kp_sql_conn *conn)
 {
 	conn->driver->maintain(conn);
+}
+
+void kp_sql_tend(kp_sql_conn *conn)
+{
+	conn->driver->tend(conn);
 }
 
 keep_status kp_sql_notify(kp_sql_conn *conn, const char *channel, keep_bytes payload,

@@ -4,7 +4,8 @@
  * sqlite_driver.h - what the files of the SQLite driver share; nobody else includes it.
  *
  *   sqlite_driver.c       statements: script, prepare, bind, step, column
- *   sqlite_transaction.c  begin, commit, rollback, checkpoints
+ *   sqlite_transaction.c  begin, commit, rollback
+ *   sqlite_checkpoint.c   copying the log into the database
  *   sqlite_open.c         the file, its folder, the pragmas
  *   sqlite_json.c         a json_valid() that constraints may use
  */
@@ -36,6 +37,7 @@ struct kp_sqlite {
 	int log_frames;    /* in the write-ahead log after this connection's last commit */
 	int checkpoint_at; /* log_frames at which the next checkpoint is due */
 	int restart_at;    /* and the next attempt to begin the log anew */
+	sqlite3 *holder;   /* of a connection that tends: a reader that holds checkpoints back */
 };
 
 static inline struct kp_sqlite *kp_sqlite_of(kp_sql_conn *conn)
@@ -64,7 +66,6 @@ keep_status kp_sqlite_begin(kp_sql_conn *conn, kp_sql_mode mode, keep_error *err
 keep_status kp_sqlite_commit(kp_sql_conn *conn, keep_error *err);
 void kp_sqlite_rollback(kp_sql_conn *conn);
 keep_status kp_sqlite_check(kp_sql_conn *conn, keep_error *err);
-void kp_sqlite_maintain(kp_sql_conn *conn);
 /* The guard, and that the file is still the one that was opened. */
 keep_status kp_sqlite_enter(struct kp_sqlite *conn, keep_error *err) KEEP_MUST_CHECK;
 void kp_sqlite_leave(struct kp_sqlite *conn); /* when it is held */
@@ -72,8 +73,13 @@ void kp_sqlite_leave(struct kp_sqlite *conn); /* when it is held */
    it back. Returns `status`, or UNCERTAIN. */
 keep_status kp_sqlite_settle(struct kp_sqlite *conn, int rc, keep_status status,
 			     keep_error *err) KEEP_MUST_CHECK;
+
+/* sqlite_checkpoint.c */
 void kp_sqlite_init_checkpoints(struct kp_sqlite *conn);
 /* Called by SQLite after each commit with the number of frames in the log. */
 int kp_sqlite_committed(void *ctx, sqlite3 *db, const char *name, int frames);
+bool kp_sqlite_falls_due(kp_sql_conn *conn);
+void kp_sqlite_maintain(kp_sql_conn *conn);
+void kp_sqlite_tend(kp_sql_conn *conn);
 
 #endif

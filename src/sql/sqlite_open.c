@@ -115,7 +115,8 @@ static keep_status find_file(const kp_sql_options *options, const char *path, ke
 		return kp_fail(err, KEEP_NOT_FOUND, "the file '%s' is empty, not a database", path);
 	/* SQLite takes a file of one byte for an empty one. */
 	if (st.st_size > 0 && st.st_size < PAGE_BYTES_MIN)
-		return kp_fail(err, KEEP_CORRUPT, "the file '%s' is too short for a database", path);
+		return kp_fail(err, KEEP_CORRUPT, "the file '%s' is too short for a database",
+			       path);
 	return KEEP_OK;
 }
 
@@ -296,8 +297,8 @@ static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *opt
 	return KEEP_OK;
 }
 
-/* SQLite reads the missing end of a last page as zeros. Beside a log that is right: a checkpoint was
-   killed there, and the log has the page. Without one, somebody cut the file. */
+/* SQLite reads the missing end of a last page as zeros. Beside a log that is right: a checkpoint
+   was killed there, and the log has the page. Without one, somebody cut the file. */
 static keep_status check_length(struct kp_sqlite *conn, bool has_log, int64_t size, keep_error *err)
 {
 	char pages[24];
@@ -369,7 +370,7 @@ keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, kee
 		return KEEP_OK;
 	}
 	primary = err->native & 0xff;
-	/* The statements are always the same; what SQLite cannot make of them is the file's fault. */
+	/* Always the same statements: what SQLite cannot make of them is the file's fault. */
 	if (status == KEEP_MISUSE && primary == SQLITE_ERROR)
 		status = err->status = KEEP_CORRUPT;
 	if (conn->read_only && (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY))
@@ -391,6 +392,7 @@ void kp_sqlite_close(kp_sql_conn *base)
 	for (size_t i = 0; i < KP_SQLITE_FIXED; i++)
 		(void)sqlite3_finalize(conn->fixed[i]);
 	/* v2: a statement that was not finished keeps the handle, not the caller, waiting. */
+	(void)sqlite3_close_v2(conn->holder);
 	(void)sqlite3_close_v2(conn->db);
 	kp_guard_close(&conn->guard);
 	kp_free(conn);

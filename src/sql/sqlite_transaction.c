@@ -1,5 +1,5 @@
 /*
- * sqlite_transaction.c - the SQLite driver: transactions and checkpoints.
+ * sqlite_transaction.c - the SQLite driver: transactions.
  *
  * Invariants:
  *   1. The guard is held from before BEGIN IMMEDIATE until after COMMIT or ROLLBACK, and around
@@ -14,21 +14,6 @@
  *   3. The file is looked at after the guard is held and before each write: nobody writes into a
  *      file that was deleted or replaced.
  *
- * When to checkpoint. A passive one copies what no reader needs from the log into the database and
- * waits for nobody; it costs a few milliseconds, during which writers wait for the guard. When it
- * copied everything and no reader is left in the log, the next commit begins the log anew. So:
- *
- *   STEP frames      when the guard is free: a busy moment is not made worse
- *   INSIST frames    in the queue, like a writer: processes that write all the time would never
- *                    leave the guard free, and a long log slows every read
- *   RESTART frames   readers that overlap keep the log from beginning anew, though all of it is
- *                    copied. RESTART waits for those that read in the log now (new ones read the
- *                    copy), at most PATIENCE_MS, because writers wait with it. It is not
- *                    repeated before another RESTART frames.
- *
- * An attempt that did not come to the end is repeated STEP frames later, not at the next commit: it
- * costs two syncs each time.
- *
  * Held by tests/contract/test_sqlite_open.c, tests/torture/test_sqlite_faults.c and
  * tests/torture/test_wal_race.c.
  */
@@ -37,8 +22,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { STEP = 1000, INSIST = 4000, RESTART = 16000, PATIENCE_MS = 50 };
-
 /* ---------------------------------------------------------------- the file and the guard */
 
 keep_status kp_sqlite_check(kp_sql_conn *base, keep_error *err)
@@ -46,7 +29,8 @@ keep_status kp_sqlite_check(kp_sql_conn *base, keep_error *err)
 	struct kp_sqlite *conn = kp_sqlite_of(base);
 	struct stat st;
 
-	if (stat(conn->path, &st) == 0 && st.st_dev == base->place[0] && st.st_ino == base->place[1])
+	if (stat(conn->path, &st) == 0 && st.st_dev == base->place[0] &&
+	    st.st_ino == base->place[1])
 		return KEEP_OK;
 	base->broken = true;
 	return kp_fail(err, KEEP_UNAVAILABLE, "%s: the file was deleted or replaced", conn->path);
@@ -183,68 +167,4 @@ keep_status kp_sqlite_commit(kp_sql_conn *base, keep_error *err)
 	}
 	kp_sqlite_leave(conn);
 	return status;
-}
-
-/* ---------------------------------------------------------------- checkpoints */
-
-int kp_sqlite_committed(void *ctx, sqlite3 *db, const char *name, int frames)
-{
-	struct kp_sqlite *conn = ctx;
-
-	(void)db, (void)name;
-	if (frames < conn->log_frames) { /* the log began anew */
-		conn->checkpoint_at = STEP;
-		conn->restart_at = RESTART;
-	}
-	conn->log_frames = frames;
-	return SQLITE_OK;
-}
-
-void kp_sqlite_init_checkpoints(struct kp_sqlite *conn)
-{
-	conn->log_frames = 0;
-	conn->checkpoint_at = STEP;
-	conn->restart_at = RESTART;
-}
-
-static void checkpoint(struct kp_sqlite *conn, bool restart)
-{
-	int frames = 0, copied = 0, rc;
-
-	if (restart)
-		(void)sqlite3_busy_timeout(conn->db, PATIENCE_MS);
-	rc = sqlite3_wal_checkpoint_v2(
-		conn->db, "main", restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
-		&frames, &copied);
-	(void)sqlite3_busy_timeout(conn->db, (int)conn->timeout_ms);
-	if (restart && rc == SQLITE_BUSY)
-		kp_log(KEEP_LOG_WARNING, "%s: a reader holds on to a log of %d frames", conn->path,
-		       conn->log_frames);
-	else if (rc != SQLITE_OK)
-		kp_log(KEEP_LOG_WARNING, "%s: checkpoint: %s", conn->path,
-		       sqlite3_errmsg(conn->db));
-	conn->checkpoint_at = conn->log_frames + STEP;
-	if (restart)
-		conn->restart_at = conn->log_frames + RESTART;
-}
-
-void kp_sqlite_maintain(kp_sql_conn *base)
-{
-	struct kp_sqlite *conn = kp_sqlite_of(base);
-	keep_error err = KEEP_ERROR_INIT;
-
-	if (base->in_transaction || base->broken || conn->read_only || conn->has_guard ||
-	    conn->log_frames < conn->checkpoint_at)
-		return;
-	if (kp_guard_try(&conn->guard)) {
-		conn->has_guard = true;
-	} else if (conn->log_frames < INSIST) {
-		return;
-	} else if (kp_sqlite_enter(conn, &err) != KEEP_OK) {
-		kp_log(KEEP_LOG_WARNING, "checkpoint: %s", err.message);
-		conn->checkpoint_at = conn->log_frames + STEP;
-		return;
-	}
-	checkpoint(conn, conn->log_frames >= conn->restart_at);
-	kp_sqlite_leave(conn);
 }

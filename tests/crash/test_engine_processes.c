@@ -3,12 +3,12 @@
  *
  *     test_engine_processes KIND        KEEP_PROCESS_SECONDS: how long (default 4)
  *
- * Each thread sets, unsets, lists and counts below a path of its own, sets paths that all share, and
- * adds to shared counters with compare_and_set. No call may fail, but that compare_and_set meets
- * another's (CONFLICT). No call may wait longer than LONGEST_MS. Each process tells its parent
- * through a pipe what was acknowledged, and afterwards all of it must be there: each own path's last
- * value, in each shared path the last value of one of the threads, and in each counter the number
- * of additions that succeeded.
+ * Each thread sets, unsets, lists and counts below a path of its own, sets paths that all share,
+ * and adds to shared counters with compare_and_set. No call may fail, but that compare_and_set
+ * meets another's (CONFLICT). No call may wait longer than LONGEST_MS. Each process tells its
+ * parent through a pipe what was acknowledged, and afterwards all of it must be there: each own
+ * path's last value, in each shared path the last value of one of the threads, and in each counter
+ * the number of additions that succeeded.
  */
 #include "engine_urls.h"
 #include "keep_test.h"
@@ -22,8 +22,8 @@
 enum {
 	PROCESSES = 4,
 	THREADS = 4,
-	OWN = 12,     /* paths of a thread */
-	SHARED = 5,   /* paths of everybody */
+	OWN = 12,   /* paths of a thread */
+	SHARED = 5, /* paths of everybody */
 	COUNTERS = 3,
 	LONGEST_MS = 1000,
 	SLOW_MAX = 40000, /* latencies kept of one operation of one process */
@@ -33,11 +33,11 @@ enum {
 enum op { SET_OWN, SET_SHARED, UNSET, GET, LIST, COUNT, BATCH, ADD, OPS };
 
 static const char *const op_names[OPS] = {"set own", "set shared", "unset", "get",
-					  "list",    "count",	    "batch", "compare_and_set"};
+					  "list",    "count",      "batch", "compare_and_set"};
 
 /* What one thread was told. */
 struct told {
-	uint32_t own[OWN];	   /* the value's number; 0: unset */
+	uint32_t own[OWN];       /* the value's number; 0: unset */
 	uint32_t shared[SHARED]; /* of its last set; 0: none */
 	uint32_t added[COUNTERS];
 	uint32_t conflicts;
@@ -93,8 +93,8 @@ static void note_latency(enum op op, int64_t took_ns)
 
 static keep_bytes own_path(int process, int thread, unsigned i, char room[80])
 {
-	return (keep_bytes){room, (size_t)snprintf(room, 80, "own/%d-%d/message/%u", process,
-						   thread, i)};
+	return (keep_bytes){room,
+			    (size_t)snprintf(room, 80, "own/%d-%d/message/%u", process, thread, i)};
 }
 
 static keep_bytes shared_path(unsigned i, char room[80])
@@ -216,8 +216,8 @@ static keep_status call(struct worker *worker, enum op op, keep_error *err)
 
 	switch (op) {
 	case SET_OWN:
-		status = keep_engine_set(
-			engine, own_path(process_number, worker->thread, i, path), bytes, err);
+		status = keep_engine_set(engine, own_path(process_number, worker->thread, i, path),
+					 bytes, err);
 		worker->told->own[i] = worker->next++;
 		break;
 	case SET_SHARED:
@@ -226,8 +226,8 @@ static keep_status call(struct worker *worker, enum op op, keep_error *err)
 		worker->told->shared[i] = worker->next++;
 		break;
 	case UNSET:
-		status = keep_engine_unset(
-			engine, own_path(process_number, worker->thread, i, path), err);
+		status = keep_engine_unset(engine,
+					   own_path(process_number, worker->thread, i, path), err);
 		worker->told->own[i] = 0;
 		break;
 	case GET: status = get_own(worker, i, err); break;
@@ -243,7 +243,7 @@ static keep_status call(struct worker *worker, enum op op, keep_error *err)
 static void *work(void *ctx)
 {
 	static const enum op ops[] = {SET_OWN, SET_OWN, SET_OWN, SET_SHARED, UNSET, GET,
-				      GET,     LIST,    COUNT,   BATCH,	     ADD,   ADD};
+				      GET,     LIST,    COUNT,   BATCH,      ADD,   ADD};
 	struct worker *worker = ctx;
 
 	while (kp_monotonic_ns() < worker->until_ns) {
@@ -288,12 +288,12 @@ static _Noreturn void be_a_process(int number, int ready, int go, int out, uint6
 	write_all(ready, &byte, 1);
 	(void)!read(go, &byte, 1);
 	for (int t = 0; t < THREADS; t++) {
-		workers[t] = (struct worker){
-			.thread = t,
-			.seed = seed + (uint64_t)(number * THREADS + t) * 7919,
-			.next = 1,
-			.told = &report.told[t],
-			.until_ns = kp_monotonic_ns() + seconds * INT64_C(1000000000)};
+		workers[t] = (struct worker){.thread = t,
+					     .seed = seed + (uint64_t)(number * THREADS + t) * 7919,
+					     .next = 1,
+					     .told = &report.told[t],
+					     .until_ns = kp_monotonic_ns() +
+							 seconds * INT64_C(1000000000)};
 		if (pthread_create(&threads[t], NULL, work, &workers[t]))
 			_exit(1);
 	}
@@ -377,8 +377,8 @@ static void check_own(keep_engine *store, keep_buffer *found)
 			for (unsigned i = 0; i < OWN; i++) {
 				uint32_t wanted = reports[p].told[t].own[i];
 				char path[80], value[400];
-				keep_status status = keep_engine_get(
-					store, own_path(p, t, i, path), found, &err);
+				keep_status status = keep_engine_get(store, own_path(p, t, i, path),
+								     found, &err);
 
 				CHECK(status == (wanted ? KEEP_OK : KEEP_NOT_FOUND), "%s: %s", path,
 				      keep_status_name(status));

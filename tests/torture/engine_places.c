@@ -186,8 +186,7 @@ static unsigned expect_gets(keep_engine *engine, const documents *docs, unsigned
 
 	for (unsigned i = 0; i < docs->count; i++) {
 		char room[40];
-		keep_status status =
-			keep_engine_get(engine, document_path(i, room), &value, &err);
+		keep_status status = keep_engine_get(engine, document_path(i, room), &value, &err);
 
 		if (status == KEEP_NOT_FOUND) {
 			WANT(!docs->version[i], "%s: document %u is gone: %s", when, i,

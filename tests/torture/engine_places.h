@@ -60,7 +60,7 @@ void in_child(void (*run)(void *ctx), void *ctx);
 enum { DOCUMENTS_MAX = 700 };
 
 typedef struct documents {
-	unsigned count; /* numbers below this one were tried */
+	unsigned count;                  /* numbers below this one were tried */
 	uint32_t version[DOCUMENTS_MAX]; /* of the value; 0: no document */
 	size_t len[DOCUMENTS_MAX];
 	uint64_t order[DOCUMENTS_MAX]; /* of the sets */

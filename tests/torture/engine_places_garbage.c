@@ -2,9 +2,10 @@
  * engine_places_garbage.c - what test_engine_places does with damaged stores.
  *
  * The limit of SQLite: it keeps no checksums. A flipped bit in a value is another value, and one in
- * a key's hash, a folder's number or a counter hides a document; nobody can tell. So after a flipped byte an
- * answer may be wrong, but it is an answer: no crash, no hang, no status but CORRUPT. Where the
- * damage can be told (the header, the length, the structure of a page) it must be.
+ * a key's hash, a folder's number or a counter hides a document; nobody can tell. So after a
+ * flipped byte an answer may be wrong, but it is an answer: no crash, no hang, no status but
+ * CORRUPT. Where the damage can be told (the header, the length, the structure of a page) it must
+ * be.
  */
 #include "engine_places.h"
 
@@ -56,8 +57,8 @@ static void want_file(const char *path, const keep_buffer *wanted, const char *w
 	keep_buffer found = KEEP_BUFFER_INIT;
 
 	read_file(path, &found);
-	WANT(kp_bytes_equal(kp_buffer_bytes(&found), kp_buffer_bytes(wanted)),
-	     "%s: %s was changed", when, path);
+	WANT(kp_bytes_equal(kp_buffer_bytes(&found), kp_buffer_bytes(wanted)), "%s: %s was changed",
+	     when, path);
 	keep_buffer_release(&found);
 }
 
@@ -199,7 +200,8 @@ static bool read_everything(keep_engine *engine, const documents *docs, bool *wr
 		if (status == KEEP_NOT_FOUND)
 			*wrong |= docs->version[i] != 0;
 		else if (status == KEEP_OK)
-			*wrong |= !kp_bytes_equal(kp_buffer_bytes(&value), kp_buffer_bytes(&wanted));
+			*wrong |=
+				!kp_bytes_equal(kp_buffer_bytes(&value), kp_buffer_bytes(&wanted));
 		else
 			WANT_STATUS(status, KEEP_CORRUPT);
 	}
@@ -228,7 +230,8 @@ static void change_it(keep_engine *engine, size_t where)
 	keep_error err = KEEP_ERROR_INIT;
 	keep_status status = documents_set(engine, &scratch, 3, 700, &err);
 
-	WANT(may & MAY(status), "byte %zu: set: %s: %s", where, keep_status_name(status), err.message);
+	WANT(may & MAY(status), "byte %zu: set: %s: %s", where, keep_status_name(status),
+	     err.message);
 	status = documents_unset(engine, &scratch, 5, &err);
 	WANT(may & MAY(status), "byte %zu: unset: %s: %s", where, keep_status_name(status),
 	     err.message);
@@ -435,7 +438,9 @@ static void harm(const char *path, enum harm how, uint64_t seed)
 	switch (how) {
 	case RANDOM: write_random(path, bytes.len ? bytes.len : 5000, seed); break;
 	case EMPTY: write_file(path, KEEP_BYTES("")); break;
-	case CUT: write_file(path, (keep_bytes){bytes.data ? bytes.data : "", bytes.len / 2}); break;
+	case CUT:
+		write_file(path, (keep_bytes){bytes.data ? bytes.data : "", bytes.len / 2});
+		break;
 	case LONGER: write_random(path, bytes.len + 3001, seed); break;
 	case FLIPPED:
 		if (bytes.len > 0)

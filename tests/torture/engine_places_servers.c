@@ -260,12 +260,12 @@ static void check_burst(keep_engine *engine, unsigned by_status[STATUSES])
 			snprintf(wanted, sizeof wanted, "%u-%u", t, i);
 			status = keep_engine_get(engine, try_path(t, i, room), &value, &err);
 			WANT(status == KEEP_OK || status == KEEP_NOT_FOUND, "%s", err.message);
-			WANT(told != KEEP_OK || status == KEEP_OK, "%s was acknowledged and is gone",
-			     room);
+			WANT(told != KEEP_OK || status == KEEP_OK,
+			     "%s was acknowledged and is gone", room);
 			WANT(status != KEEP_OK || told == KEEP_OK || told == KEEP_UNCERTAIN,
 			     "%s was %s and is there", room, keep_status_name(told));
-			WANT(status != KEEP_OK || kp_bytes_equal(kp_buffer_bytes(&value),
-								 keep_bytes_of(wanted)),
+			WANT(status != KEEP_OK ||
+				     kp_bytes_equal(kp_buffer_bytes(&value), keep_bytes_of(wanted)),
 			     "%s has another value", room);
 			by_status[told]++;
 		}
@@ -488,8 +488,9 @@ static void be_refused(void)
 				     &engine, &err),
 			    KEEP_UNAVAILABLE);
 	else
-		WANT_STATUS(try_open("redis://:" WRONG "@127.0.0.1:1/0", true, false, &engine, &err),
-			    KEEP_UNAVAILABLE);
+		WANT_STATUS(
+			try_open("redis://:" WRONG "@127.0.0.1:1/0", true, false, &engine, &err),
+			KEEP_UNAVAILABLE);
 	WANT(!strstr(err.message, WRONG), "the password is in the message: %s", err.message);
 }
 

@@ -193,7 +193,7 @@ static void begin_on_a_nearly_full_disk(void *ctx)
 		keep_engine *engine = NULL;
 		place inner = *at;
 
-		snprintf(inner.url + strlen(inner.url), 10, "-%d", kib);
+		snprintf(inner.url + strlen(inner.url), 20, "-%d", kib);
 		put_ballast(at, -1);
 		cut_ballast(at, kib);
 		if (try_open(inner.url, true, false, &engine, &err) == KEEP_OK) {
@@ -522,8 +522,8 @@ static void every_change_is_unavailable(keep_engine *engine, documents *docs)
 	}
 }
 
-/* SQLite's. Until 100 ms after `since_ns` a read may still be right; one that begins later is UNAVAILABLE.
-   It is never wrong: no document of the store is missing. */
+/* SQLite's. Until 100 ms after `since_ns` a read may still be right; one that begins later is
+   UNAVAILABLE. It is never wrong: no document of the store is missing. */
 static void reads_become_unavailable(keep_engine *engine, const documents *docs, int64_t since_ns)
 {
 	unsigned calls = docs->count + 3;

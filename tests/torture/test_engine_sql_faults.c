@@ -4,10 +4,10 @@
  *
  *     test_engine_sql_faults sqlite|postgres      KEEP_TORTURE=all: every N
  *
- * Otherwise every N up to EVERY_MAX, and from there on N + N/8, once on an old store, and on a new one
- * with everything after it failing too, so that the run stays short. What
- * the scenario holds after each failure is in its head. Under SQLite its own allocations and file
- * calls fail too (sqlite_faults.h); where interpose.c is linked, so do all of libpq.
+ * Otherwise every N up to EVERY_MAX, and from there on N + N/8, once on an old store, and on a new
+ * one with everything after it failing too, so that the run stays short. What the scenario holds
+ * after each failure is in its head. Under SQLite its own allocations and file calls fail too
+ * (sqlite_faults.h); where interpose.c is linked, so do all of libpq.
  */
 #include "engine_scenario.h"
 #include "sqlite_faults.h"

@@ -61,9 +61,8 @@ static void want_invalid(const char *url)
 static void hostile_escapes_are_refused(void **state)
 {
 	static const char *const values[] = {
-		"",	"%",	   "%2",       "%zz",	  "%2g",	 "x%",	 "x%4", "%%41",
-		"%00",	"a%00b",   "%ff",      "%c3",	  "%ed%a0%80",	 "%+1",	 "% 1", "%-1",
-		"%c0%af", "%0x", "\x80", "a%u0041",
+		"",    "%",   "%2",        "%zz", "%2g", "x%",  "x%4",    "%%41", "%00",  "a%00b",
+		"%ff", "%c3", "%ed%a0%80", "%+1", "% 1", "%-1", "%c0%af", "%0x",  "\x80", "a%u0041",
 	};
 	char url[400], name[320];
 
@@ -154,8 +153,8 @@ static void two_namespaces_are_never_the_same(void **state)
 	want_same("postgres://h/d?namespace=a", "postgres://h/d?namespace=A", false);
 	want_same("postgres:///d?host=/run/a", "postgres:///d?host=/run/A", false);
 	/* What separates the parts may be in them. */
-	want_same("postgres://h/d?schema=a&namespace=b%2Fc", "postgres://h/d?schema=a%2Fb&namespace=c",
-		  false);
+	want_same("postgres://h/d?schema=a&namespace=b%2Fc",
+		  "postgres://h/d?schema=a%2Fb&namespace=c", false);
 	want_same("postgres://h/d%20a?schema=b", "postgres://h/d?schema=a%20b", false);
 	want_same("postgres://h/d%2Fe?schema=a", "postgres://h/d%252Fe?schema=a", false);
 	want_same("postgres://h/d?schema=a%25", "postgres://h/d?schema=a%2525", false);
@@ -164,9 +163,12 @@ static void two_namespaces_are_never_the_same(void **state)
 static void what_libpq_cannot_read_is_invalid_and_not_shown(void **state)
 {
 	static const char *const urls[] = {
-		"postgres://u:S3cret@h:port:x/d?nonsense=1", "postgres://u:S3cret@[::1/d",
-		"postgres://u:S3cret%zz@h/d",	       "postgres://u:S3cret@h/d?password=%00",
-		"postgres://u:S3cret@h/d?S3cret",	       "postgres://u@h/d?pass=S3cret",
+		"postgres://u:S3cret@h:port:x/d?nonsense=1",
+		"postgres://u:S3cret@[::1/d",
+		"postgres://u:S3cret%zz@h/d",
+		"postgres://u:S3cret@h/d?password=%00",
+		"postgres://u:S3cret@h/d?S3cret",
+		"postgres://u@h/d?pass=S3cret",
 	};
 
 	(void)state;
@@ -197,7 +199,8 @@ static keep_status open_url(const char *format, const char *folder, bool shared,
 	options.create = true;
 	options.shared = shared;
 	if (rest)
-		snprintf(url, sizeof url, "%.*s%s%s", (int)(rest - format), format, folder, rest + 2);
+		snprintf(url, sizeof url, "%.*s%s%s", (int)(rest - format), format, folder,
+			 rest + 2);
 	else
 		snprintf(url, sizeof url, "%s", format);
 	return keep_engine_open(url, &options, out, err);
@@ -206,9 +209,9 @@ static keep_status open_url(const char *format, const char *folder, bool shared,
 static void a_file_is_one_namespace_by_whatever_name(void **state)
 {
 	static const char *const spellings[] = {
-		"sqlite:{}/store",	"sqlite:{}//store",	    "sqlite:{}/./store",
-		"sqlite:{}/sub/../store", "sqlite:{}/link", "sqlite:{}/linked/store",
-		"sqlite:store",	    "sqlite:./store",
+		"sqlite:{}/store",        "sqlite:{}//store", "sqlite:{}/./store",
+		"sqlite:{}/sub/../store", "sqlite:{}/link",   "sqlite:{}/linked/store",
+		"sqlite:store",           "sqlite:./store",
 	};
 	temp_folder folder;
 	char target[128], link[128], before[200];
