@@ -6,8 +6,7 @@
  * The other side lists the folder, stats every child's index.json, sorts by time and reads the
  * newest fifty: the way of the project whose layout this is.
  */
-#include "bench.h"
-#include "keep/engine.h"
+#include "bench_engine.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,13 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHILDREN = 10000, PAGE = 50, VALUE_BYTES = 500 };
+enum { CHILDREN = 10000 };
 
 struct bench {
-	char folder[256], url[300];
-	keep_engine *engine;
-	char bytes[VALUE_BYTES];
-	uint64_t seed;
+	struct bench_engine own; /* first */
+	char folder[256];
 };
 
 struct child {
@@ -31,47 +28,16 @@ struct child {
 	struct timespec time;
 };
 
-static void must(keep_status status, const keep_error *err)
+static keep_bytes child_path(const struct bench_engine *bench, long i, char room[80])
 {
-	if (status != KEEP_OK)
-		bench_fail("%s: %s", keep_status_name(status), err->message);
+	(void)bench;
+	return (keep_bytes){room, (size_t)snprintf(room, 80, "chat/ada/message/3EB0%06ld", i)};
 }
 
-static keep_bytes child_path(long i, char room[80])
+static keep_bytes the_folder(const struct bench_engine *bench, long i, char room[80])
 {
-	int len = snprintf(room, 80, "chat/ada/message/3EB0%06ld", i);
-
-	return (keep_bytes){room, (size_t)len};
-}
-
-static void open_engine(struct bench *bench, bool relaxed)
-{
-	keep_engine_options options = KEEP_ENGINE_OPTIONS_INIT;
-	keep_error err;
-
-	keep_engine_close(&bench->engine);
-	options.create = true;
-	options.relaxed = relaxed;
-	must(keep_engine_open(bench->url, &options, &bench->engine, &err), &err);
-}
-
-static double keep_list(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-
-	for (long i = 0; i < count; i++) {
-		keep_engine_list list;
-
-		must(keep_engine_list_values(bench->engine, KEEP_BYTES("chat/ada/message"), 0, PAGE,
-					     &list, &err),
-		     &err);
-		if (list.count != PAGE)
-			bench_fail("a list of %zu", list.count);
-		keep_engine_list_release(&list);
-	}
-	return bench_now() - start;
+	(void)bench, (void)i, (void)room;
+	return KEEP_BYTES("chat/ada/message");
 }
 
 static int newest_first(const void *a, const void *b)
@@ -85,12 +51,12 @@ static int newest_first(const void *a, const void *b)
 
 static void read_child(const char *folder, const char *name)
 {
-	char path[600], bytes[VALUE_BYTES];
+	char path[600], bytes[BENCH_VALUE_BYTES];
 	int fd;
 
 	snprintf(path, sizeof path, "%.300s/%.255s/index.json", folder, name);
 	fd = open(path, O_RDONLY);
-	if (fd < 0 || read(fd, bytes, sizeof bytes) != VALUE_BYTES)
+	if (fd < 0 || read(fd, bytes, sizeof bytes) != BENCH_VALUE_BYTES)
 		bench_fail("%s: cannot read", path);
 	close(fd);
 }
@@ -114,7 +80,7 @@ static void list_by_hand(const char *folder)
 	}
 	closedir(dir);
 	qsort(children, count, sizeof *children, newest_first);
-	for (size_t i = 0; i < PAGE; i++)
+	for (size_t i = 0; i < BENCH_PAGE; i++)
 		read_child(folder, children[i].name);
 }
 
@@ -131,53 +97,6 @@ static double hand_list(void *ctx, long count)
 	return (bench_now() - start) * (double)count / 3;
 }
 
-static double keep_count(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	int64_t found;
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_count(bench->engine, KEEP_BYTES("chat/ada/message"), &found, &err),
-		     &err);
-	return bench_now() - start;
-}
-
-static double keep_set(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_set(
-			     bench->engine,
-			     child_path((long)(bench_random(&bench->seed) % CHILDREN), room),
-			     (keep_bytes){bench->bytes, VALUE_BYTES}, &err),
-		     &err);
-	return bench_now() - start;
-}
-
-static double keep_get(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	keep_buffer value = KEEP_BUFFER_INIT;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_get(
-			     bench->engine,
-			     child_path((long)(bench_random(&bench->seed) % CHILDREN), room),
-			     &value, &err),
-		     &err);
-	keep_buffer_release(&value);
-	return bench_now() - start;
-}
-
 /* What a careful program does by hand for one value: temporary name, sync, rename, sync. */
 static double hand_set(void *ctx, long count)
 {
@@ -186,14 +105,14 @@ static double hand_set(void *ctx, long count)
 
 	for (long i = 0; i < count; i++) {
 		char room[80], folder[400], from[450], to[450];
-		keep_bytes path = child_path((long)(bench_random(&bench->seed) % CHILDREN), room);
+		keep_bytes path = bench_random_path(&bench->own, room);
 		int fd, folder_fd;
 
 		snprintf(folder, sizeof folder, "%s/%.*s", bench->folder, (int)path.len, path.data);
 		snprintf(from, sizeof from, "%s/tmp", folder);
 		snprintf(to, sizeof to, "%s/index.json", folder);
 		fd = open(from, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		if (fd < 0 || write(fd, bench->bytes, VALUE_BYTES) != VALUE_BYTES ||
+		if (fd < 0 || write(fd, bench->own.bytes, BENCH_VALUE_BYTES) != BENCH_VALUE_BYTES ||
 		    fdatasync(fd) || close(fd) || rename(from, to))
 			bench_fail("%s: cannot write", to);
 		folder_fd = open(folder, O_RDONLY | O_DIRECTORY);
@@ -206,31 +125,30 @@ static double hand_set(void *ctx, long count)
 
 int main(int argc, char **argv)
 {
-	struct bench bench = {.seed = 7};
-	keep_error err;
-	char room[80];
+	struct bench bench = {.own = {.documents = CHILDREN,
+				      .folders = 1,
+				      .path = child_path,
+				      .folder = the_folder,
+				      .seed = 7}};
+	char url[300];
 
 	if (argc < 2)
 		bench_fail("usage: bench_engine_files FOLDER");
 	snprintf(bench.folder, sizeof bench.folder, "%s/files", argv[1]);
-	snprintf(bench.url, sizeof bench.url, "file:%s", bench.folder);
-	memset(bench.bytes, 'k', sizeof bench.bytes);
-	open_engine(&bench, true);
-	for (long i = 0; i < CHILDREN; i++)
-		must(keep_engine_set(bench.engine, child_path(i, room),
-				     (keep_bytes){bench.bytes, VALUE_BYTES}, &err),
-		     &err);
+	snprintf(url, sizeof url, "file:%s", bench.folder);
+	bench_engine_open(&bench.own, url, true);
+	bench_engine_load(&bench.own);
 	bench_title("The files engine (A) with 10,000 children in one folder");
 	bench_run(&(struct bench_pair){"list(50)", "-", "keep", "readdir, stat, sort, read",
-				       keep_list, hand_list, &bench, &bench, 1000, 9, 20});
+				       bench_list, hand_list, &bench, &bench, 1000, 9, 20});
 	bench_run(&(struct bench_pair){"count", "-", "keep", "readdir, stat, sort, read",
-				       keep_count, hand_list, &bench, &bench, 1000, 5, 20});
-	bench_tell("get", "-", 20000 / keep_get(&bench, 20000), "");
-	bench_tell("set, overwrite", "relaxed", 5000 / keep_set(&bench, 5000), "");
-	open_engine(&bench, false);
+				       bench_count, hand_list, &bench, &bench, 1000, 5, 20});
+	bench_tell("get", "-", 20000 / bench_get(&bench, 20000), "");
+	bench_tell("set, overwrite", "relaxed", 5000 / bench_set(&bench, 5000), "");
+	bench_engine_open(&bench.own, url, false);
 	bench_run(&(struct bench_pair){"set, overwrite", "synced", "keep",
-				       "write, sync, rename, sync", keep_set, hand_set, &bench,
+				       "write, sync, rename, sync", bench_set, hand_set, &bench,
 				       &bench, 200, 7, 0});
-	keep_engine_close(&bench.engine);
+	bench_engine_close(&bench.own);
 	return 0;
 }

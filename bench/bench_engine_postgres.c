@@ -7,53 +7,31 @@
  * UPDATE of the value alone in its own transaction, which keeps no order and takes no lock, and so
  * is less than what the engine does.
  */
-#include "bench.h"
-#include "keep/engine.h"
+#include "bench_engine.h"
 
 #include <libpq-fe.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DOCUMENTS = 5000, VALUE_BYTES = 500, THREADS = 32 };
+enum { DOCUMENTS = 5000, CHATS = 50 };
 
 struct bench {
-	keep_engine *engine;
+	struct bench_engine own; /* first */
 	PGconn *pg;
-	char bytes[VALUE_BYTES];
-	uint64_t seed;
 };
 
-static void must(keep_status status, const keep_error *err)
+static keep_bytes document_path(const struct bench_engine *bench, long i, char room[80])
 {
-	if (status != KEEP_OK)
-		bench_fail("%s: %s", keep_status_name(status), err->message);
+	(void)bench;
+	return (keep_bytes){room,
+			    (size_t)snprintf(room, 80, "chat/%ld/message/3EB0%06ld", i % CHATS, i)};
 }
 
-static keep_bytes document_path(long i, char room[80])
+static keep_bytes chat_path(const struct bench_engine *bench, long i, char room[80])
 {
-	int len = snprintf(room, 80, "chat/%ld/message/3EB0%06ld", i % 50, i);
-
-	return (keep_bytes){room, (size_t)len};
-}
-
-static double keep_get(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	keep_buffer value = KEEP_BUFFER_INIT;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_get(
-			     bench->engine,
-			     document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room),
-			     &value, &err),
-		     &err);
-	keep_buffer_release(&value);
-	return bench_now() - start;
+	(void)bench;
+	return (keep_bytes){room, (size_t)snprintf(room, 80, "chat/%ld/message", i)};
 }
 
 static void run_prepared(struct bench *bench, const char *name, int count,
@@ -74,27 +52,10 @@ static double hand_get(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		const char *values[] = {
-			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room).data};
+		const char *values[] = {bench_random_path(&bench->own, room).data};
 
 		run_prepared(bench, "get", 1, values, NULL, NULL);
 	}
-	return bench_now() - start;
-}
-
-static double keep_set(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_set(
-			     bench->engine,
-			     document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room),
-			     (keep_bytes){bench->bytes, VALUE_BYTES}, &err),
-		     &err);
 	return bench_now() - start;
 }
 
@@ -105,46 +66,12 @@ static double hand_set(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		keep_bytes path =
-			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
-		const char *values[] = {path.data, bench->bytes};
-		int lens[] = {0, VALUE_BYTES}, formats[] = {0, 1};
+		keep_bytes path = bench_random_path(&bench->own, room);
+		const char *values[] = {path.data, bench->own.bytes};
+		int lens[] = {0, BENCH_VALUE_BYTES}, formats[] = {0, 1};
 
 		run_prepared(bench, "set", 2, values, lens, formats);
 	}
-	return bench_now() - start;
-}
-
-struct writer {
-	struct bench *bench;
-	uint64_t seed;
-	long count;
-};
-
-static void *write_many(void *ctx)
-{
-	struct writer *writer = ctx;
-	struct bench own = *writer->bench;
-
-	own.seed = writer->seed;
-	keep_set(&own, writer->count);
-	return NULL;
-}
-
-static double keep_set_threads(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	pthread_t threads[THREADS];
-	struct writer writers[THREADS];
-	double start = bench_now();
-
-	for (int i = 0; i < THREADS; i++) {
-		writers[i] = (struct writer){bench, bench_random(&bench->seed), count / THREADS};
-		if (pthread_create(&threads[i], NULL, write_many, &writers[i]))
-			bench_fail("no thread");
-	}
-	for (int i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
 	return bench_now() - start;
 }
 
@@ -168,25 +95,22 @@ static void make_url(const char *conninfo, char url[400])
 int main(void)
 {
 	const char *conninfo = getenv("KEEP_TEST_POSTGRES");
-	keep_engine_options options = KEEP_ENGINE_OPTIONS_INIT;
-	struct bench bench = {.seed = 7};
+	struct bench bench = {.own = {.documents = DOCUMENTS,
+				      .folders = CHATS,
+				      .path = document_path,
+				      .folder = chat_path,
+				      .seed = 7}};
 	keep_engine_info info;
-	char url[400], room[80];
-	keep_error err;
+	char url[400];
 
 	if (!conninfo)
 		bench_fail(
 			"KEEP_TEST_POSTGRES is not set: run under tests/support/with_servers.sh");
 	make_url(conninfo, url);
-	options.create = true;
-	must(keep_engine_open(url, &options, &bench.engine, &err), &err);
-	keep_engine_describe(bench.engine, &info);
+	bench_engine_open(&bench.own, url, false);
+	keep_engine_describe(bench.own.engine, &info);
 	bench.pg = PQconnectdb(conninfo);
-	memset(bench.bytes, 'k', sizeof bench.bytes);
-	for (long i = 0; i < DOCUMENTS; i++)
-		must(keep_engine_set(bench.engine, document_path(i, room),
-				     (keep_bytes){bench.bytes, VALUE_BYTES}, &err),
-		     &err);
+	bench_engine_load(&bench.own);
 	prepare(&bench, "get",
 		"SELECT value FROM bench.documents WHERE owner = 'default' AND "
 		"id = sha256(convert_to($1::text, 'UTF8'))");
@@ -194,15 +118,16 @@ int main(void)
 		"UPDATE bench.documents SET value = $2::bytea WHERE owner = 'default' AND "
 		"id = sha256(convert_to($1::text, 'UTF8'))");
 	bench_title("The PostgreSQL engine (A)");
-	bench_run(&(struct bench_pair){"get", "-", "keep", "libpq", keep_get, hand_get, &bench,
+	bench_run(&(struct bench_pair){"get", "-", "keep", "libpq", bench_get, hand_get, &bench,
 				       &bench, 5000, 9, 0});
 	bench_run(&(struct bench_pair){"set, overwrite, one thread", info.durability, "keep",
-				       "libpq, value alone", keep_set, hand_set, &bench, &bench,
+				       "libpq, value alone", bench_set, hand_set, &bench, &bench,
 				       500, 7, 0});
 	bench_run(&(struct bench_pair){"set, 32 threads / one thread", info.durability,
-				       "32 threads", "one thread", keep_set_threads, keep_set,
+				       "32 threads", "one thread", bench_set_threads, bench_set,
 				       &bench, &bench, 1600, 7, 0});
+	bench_tell("list(50)", "-", 2000 / bench_list(&bench, 2000), "");
 	PQfinish(bench.pg);
-	keep_engine_close(&bench.engine);
+	bench_engine_close(&bench.own);
 	return 0;
 }

@@ -7,53 +7,31 @@
  * commands that a killed client leaves half done. `unset` of a leaf is timed with 1,000 and with
  * 200,000 foreign keys on the server.
  */
-#include "bench.h"
+#include "bench_engine.h"
 #include "core/core.h"
-#include "keep/engine.h"
 
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DOCUMENTS = 10000, PAGE = 50, VALUE_BYTES = 500, FOREIGN = 200000 };
+enum { DOCUMENTS = 10000, FOREIGN = 200000 };
 
 struct bench {
-	keep_engine *engine;
+	struct bench_engine own; /* first */
 	redisContext *redis;
-	char bytes[VALUE_BYTES];
-	uint64_t seed;
 };
 
-static void must(keep_status status, const keep_error *err)
+static keep_bytes document_path(const struct bench_engine *bench, long i, char room[80])
 {
-	if (status != KEEP_OK)
-		bench_fail("%s: %s", keep_status_name(status), err->message);
+	(void)bench;
+	return (keep_bytes){room, (size_t)snprintf(room, 80, "chat/ada/message/3EB0%06ld", i)};
 }
 
-static keep_bytes document_path(long i, char room[80])
+static keep_bytes the_folder(const struct bench_engine *bench, long i, char room[80])
 {
-	int len = snprintf(room, 80, "chat/ada/message/3EB0%06ld", i);
-
-	return (keep_bytes){room, (size_t)len};
-}
-
-static double keep_get(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	keep_buffer value = KEEP_BUFFER_INIT;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_get(
-			     bench->engine,
-			     document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room),
-			     &value, &err),
-		     &err);
-	keep_buffer_release(&value);
-	return bench_now() - start;
+	(void)bench, (void)i, (void)room;
+	return KEEP_BYTES("chat/ada/message");
 }
 
 static redisReply *ask(struct bench *bench, redisReply *reply)
@@ -70,28 +48,10 @@ static double hand_get(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		keep_bytes path =
-			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
+		keep_bytes path = bench_random_path(&bench->own, room);
 
 		freeReplyObject(ask(bench, redisCommand(bench->redis, "GET bench:doc:%b", path.data,
 							path.len)));
-	}
-	return bench_now() - start;
-}
-
-static double keep_list(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-
-	for (long i = 0; i < count; i++) {
-		keep_engine_list list;
-
-		must(keep_engine_list_values(bench->engine, KEEP_BYTES("chat/ada/message"), 0, PAGE,
-					     &list, &err),
-		     &err);
-		keep_engine_list_release(&list);
 	}
 	return bench_now() - start;
 }
@@ -105,9 +65,9 @@ static double hand_list(void *ctx, long count)
 		redisReply *names =
 			ask(bench, redisCommand(bench->redis, "ZREVRANGE "
 							      "bench:idx:chat/ada/message 0 49"));
-		const char *args[PAGE + 1] = {"MGET"};
-		size_t lens[PAGE + 1] = {4};
-		char keys[PAGE][120];
+		const char *args[BENCH_PAGE + 1] = {"MGET"};
+		size_t lens[BENCH_PAGE + 1] = {4};
+		char keys[BENCH_PAGE][120];
 
 		for (size_t k = 0; k < names->elements; k++) {
 			int len = snprintf(keys[k], sizeof keys[k], "bench:doc:%s",
@@ -123,22 +83,6 @@ static double hand_list(void *ctx, long count)
 	return bench_now() - start;
 }
 
-static double keep_set(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_set(
-			     bench->engine,
-			     document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room),
-			     (keep_bytes){bench->bytes, VALUE_BYTES}, &err),
-		     &err);
-	return bench_now() - start;
-}
-
 static double hand_set(void *ctx, long count)
 {
 	struct bench *bench = ctx;
@@ -146,12 +90,11 @@ static double hand_set(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		keep_bytes path =
-			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
+		keep_bytes path = bench_random_path(&bench->own, room);
 
-		freeReplyObject(
-			ask(bench, redisCommand(bench->redis, "SET bench:doc:%b %b", path.data,
-						path.len, bench->bytes, (size_t)VALUE_BYTES)));
+		freeReplyObject(ask(bench, redisCommand(bench->redis, "SET bench:doc:%b %b",
+							path.data, path.len, bench->own.bytes,
+							(size_t)BENCH_VALUE_BYTES)));
 		freeReplyObject(ask(
 			bench, redisCommand(bench->redis, "ZADD bench:idx:chat/ada/message %lld %b",
 					    (long long)kp_clock_ms(), path.data, path.len)));
@@ -173,33 +116,12 @@ static double keep_batch(void *ctx, long count)
 		for (int i = 0; i < BATCH; i++)
 			changes[i] = (keep_engine_change){
 				.kind = KEEP_ENGINE_SET,
-				.path = document_path(
-					(long)(bench_random(&bench->seed) % DOCUMENTS), rooms[i]),
-				.value = {bench->bytes, VALUE_BYTES}};
-		must(keep_engine_batch(bench->engine, changes, BATCH, &err), &err);
+				.path = bench_random_path(&bench->own, rooms[i]),
+				.value = {bench->own.bytes, sizeof bench->own.bytes}};
+		if (keep_engine_batch(bench->own.engine, changes, BATCH, &err) != KEEP_OK)
+			bench_fail("%s", err.message);
 	}
 	return bench_now() - start;
-}
-
-static double keep_unset(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double taken = 0;
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++) {
-		keep_bytes path =
-			document_path((long)(bench_random(&bench->seed) % DOCUMENTS), room);
-		double start = bench_now();
-
-		must(keep_engine_unset(bench->engine, path, &err), &err);
-		taken += bench_now() - start;
-		must(keep_engine_set(bench->engine, path, (keep_bytes){bench->bytes, VALUE_BYTES},
-				     &err),
-		     &err);
-	}
-	return taken;
 }
 
 static void add_foreign_keys(struct bench *bench)
@@ -218,42 +140,39 @@ static void add_foreign_keys(struct bench *bench)
 int main(void)
 {
 	const char *socket = getenv("KEEP_TEST_REDIS");
-	keep_engine_options options = KEEP_ENGINE_OPTIONS_INIT;
-	struct bench bench = {.seed = 7};
+	struct bench bench = {.own = {.documents = DOCUMENTS,
+				      .folders = 1,
+				      .path = document_path,
+				      .folder = the_folder,
+				      .seed = 7}};
 	double few[5], many[5];
-	char url[300], room[80], note[120];
-	keep_error err;
+	char url[300], note[120];
 
 	if (!socket)
 		bench_fail("KEEP_TEST_REDIS is not set: run under tests/support/with_servers.sh");
 	snprintf(url, sizeof url, "redis+unix://%s?prefix=bench", socket);
-	options.create = true;
-	must(keep_engine_open(url, &options, &bench.engine, &err), &err);
+	bench_engine_open(&bench.own, url, false);
 	bench.redis = redisConnectUnix(socket);
-	memset(bench.bytes, 'k', sizeof bench.bytes);
-	for (long i = 0; i < DOCUMENTS; i++)
-		must(keep_engine_set(bench.engine, document_path(i, room),
-				     (keep_bytes){bench.bytes, VALUE_BYTES}, &err),
-		     &err);
+	bench_engine_load(&bench.own);
 	bench_title(
 		"The Redis engine (A) beside hiredis by hand (B), server with appendfsync always");
-	bench_run(&(struct bench_pair){"get", "-", "keep", "GET", keep_get, hand_get, &bench,
+	bench_run(&(struct bench_pair){"get", "-", "keep", "GET", bench_get, hand_get, &bench,
 				       &bench, 10000, 9, 0});
-	bench_run(&(struct bench_pair){"list(50)", "-", "keep", "ZREVRANGE, MGET", keep_list,
+	bench_run(&(struct bench_pair){"list(50)", "-", "keep", "ZREVRANGE, MGET", bench_list,
 				       hand_list, &bench, &bench, 3000, 9, 0});
-	bench_run(&(struct bench_pair){"set, overwrite", "server", "keep", "SET, ZADD", keep_set,
+	bench_run(&(struct bench_pair){"set, overwrite", "server", "keep", "SET, ZADD", bench_set,
 				       hand_set, &bench, &bench, 1000, 7, 0});
-	bench_run(&(struct bench_pair){"set, in batches of 100", "server", "keep", "one by one",
-				       keep_batch, keep_set, &bench, &bench, 2000, 7, 0});
+	bench_run(&(struct bench_pair){"set, in batches of 100", "server", "batches", "one by one",
+				       keep_batch, bench_set, &bench, &bench, 2000, 7, 0});
 	for (int i = 0; i < 5; i++)
-		few[i] = 500 / keep_unset(&bench, 500);
+		few[i] = 500 / bench_unset(&bench, 500);
 	add_foreign_keys(&bench);
 	for (int i = 0; i < 5; i++)
-		many[i] = 500 / keep_unset(&bench, 500);
+		many[i] = 500 / bench_unset(&bench, 500);
 	snprintf(note, sizeof note, "%.0f unsets/s with %d foreign keys, ratio %.2f",
 		 bench_median(many, 5), FOREIGN, bench_median(many, 5) / bench_median(few, 5));
 	bench_tell("unset of a leaf", "server", bench_median(few, 5), note);
 	redisFree(bench.redis);
-	keep_engine_close(&bench.engine);
+	bench_engine_close(&bench.own);
 	return 0;
 }

@@ -9,38 +9,24 @@
  * writes it runs the same statements in BEGIN IMMEDIATE … COMMIT and checkpoints every 1,000
  * pages as SQLite does by itself; it takes no lock against the checkpoint race and wakes nobody.
  */
-#include "bench.h"
+#include "bench_engine.h"
 #include "core/core.h"
-#include "keep/engine.h"
 
-#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { VALUE_BYTES = 500, THREADS = 32, PAGE = 50 };
-
 struct bench {
+	struct bench_engine own; /* first */
 	char file[256], url[300];
-	long documents, chats;
-	keep_engine *engine;
+	long chats;
 	sqlite3 *db;
 	unsigned char key[16];
 	sqlite3_stmt *get, *list, *count, *begin, *commit, *find, *top, *update, *insert, *folder,
 		*bump, *remove;
-	keep_buffer value;
-	char bytes[VALUE_BYTES];
-	uint64_t seed;
-	long made; /* documents that turns of "set new" added */
 };
-
-static void must(keep_status status, const keep_error *err)
-{
-	if (status != KEEP_OK)
-		bench_fail("%s: %s", keep_status_name(status), err->message);
-}
 
 static void raw_must(struct bench *bench, int rc)
 {
@@ -50,49 +36,19 @@ static void raw_must(struct bench *bench, int rc)
 
 /* ---------------------------------------------------------------- paths and loading */
 
-static keep_bytes document_path(const struct bench *bench, long i, char room[80])
+static keep_bytes document_path(const struct bench_engine *own, long i, char room[80])
 {
-	int len = snprintf(room, 80, "chat/%ld@s.whatsapp.net/message/3EB0%012lX", i % bench->chats,
+	long chats = ((const struct bench *)own)->chats;
+	int len = snprintf(room, 80, "chat/%ld@s.whatsapp.net/message/3EB0%012lX", i % chats,
 			   i * 2654435761L % 1000000007L * 4096 + i % 4096);
 
 	return (keep_bytes){room, (size_t)len};
 }
 
-static keep_bytes folder_path(const struct bench *bench, long chat, char room[80])
+static keep_bytes chat_path(const struct bench_engine *own, long i, char room[80])
 {
-	int len = snprintf(room, 80, "chat/%ld@s.whatsapp.net/message", chat % bench->chats);
-
-	return (keep_bytes){room, (size_t)len};
-}
-
-static void open_engine(struct bench *bench, bool relaxed)
-{
-	keep_engine_options options = KEEP_ENGINE_OPTIONS_INIT;
-	keep_error err;
-
-	keep_engine_close(&bench->engine);
-	options.create = true;
-	options.relaxed = relaxed;
-	must(keep_engine_open(bench->url, &options, &bench->engine, &err), &err);
-}
-
-static void load(struct bench *bench)
-{
-	enum { BATCH = 1000 };
-	static char rooms[BATCH][80];
-	static keep_engine_change changes[BATCH];
-	keep_error err;
-
-	for (long done = 0; done < bench->documents; done += BATCH) {
-		long count = bench->documents - done < BATCH ? bench->documents - done : BATCH;
-
-		for (long i = 0; i < count; i++)
-			changes[i] = (keep_engine_change){
-				.kind = KEEP_ENGINE_SET,
-				.path = document_path(bench, done + i, rooms[i]),
-				.value = {bench->bytes, VALUE_BYTES}};
-		must(keep_engine_batch(bench->engine, changes, (size_t)count, &err), &err);
-	}
+	(void)own;
+	return (keep_bytes){room, (size_t)snprintf(room, 80, "chat/%ld@s.whatsapp.net/message", i)};
 }
 
 static sqlite3_stmt *prepare(struct bench *bench, const char *sql)
@@ -155,23 +111,6 @@ static void close_raw(struct bench *bench)
 
 /* ---------------------------------------------------------------- reading */
 
-static double keep_get(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++) {
-		long at = (long)(bench_random(&bench->seed) % (uint64_t)bench->documents);
-
-		must(keep_engine_get(bench->engine, document_path(bench, at, room), &bench->value,
-				     &err),
-		     &err);
-	}
-	return bench_now() - start;
-}
-
 static void raw_bind_path(struct bench *bench, sqlite3_stmt *stmt, keep_bytes path)
 {
 	raw_must(bench, sqlite3_bind_int64(stmt, 1, (int64_t)kp_siphash(bench->key, path)));
@@ -185,33 +124,13 @@ static double raw_get(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		long at = (long)(bench_random(&bench->seed) % (uint64_t)bench->documents);
-
-		raw_bind_path(bench, bench->get, document_path(bench, at, room));
+		raw_bind_path(bench, bench->get, bench_random_path(&bench->own, room));
 		if (sqlite3_step(bench->get) != SQLITE_ROW)
 			bench_fail("a document is missing");
-		bench->value.len = (size_t)sqlite3_column_bytes(bench->get, 0);
-		memcpy(bench->value.data, sqlite3_column_blob(bench->get, 0), bench->value.len);
+		bench->own.value.len = (size_t)sqlite3_column_bytes(bench->get, 0);
+		memcpy(bench->own.value.data, sqlite3_column_blob(bench->get, 0),
+		       bench->own.value.len);
 		sqlite3_reset(bench->get);
-	}
-	return bench_now() - start;
-}
-
-static double keep_list(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++) {
-		long chat = (long)(bench_random(&bench->seed) % (uint64_t)bench->chats);
-		keep_engine_list list;
-
-		must(keep_engine_list_values(bench->engine, folder_path(bench, chat, room), 0, PAGE,
-					     &list, &err),
-		     &err);
-		keep_engine_list_release(&list);
 	}
 	return bench_now() - start;
 }
@@ -223,12 +142,11 @@ static double raw_list(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		long chat = (long)(bench_random(&bench->seed) % (uint64_t)bench->chats);
-		char *copies[PAGE];
+		char *copies[BENCH_PAGE];
 		int rows = 0;
 
-		raw_bind_path(bench, bench->list, folder_path(bench, chat, room));
-		sqlite3_bind_int64(bench->list, 3, PAGE);
+		raw_bind_path(bench, bench->list, bench_random_folder(&bench->own, room));
+		sqlite3_bind_int64(bench->list, 3, BENCH_PAGE);
 		sqlite3_bind_int64(bench->list, 4, 0);
 		while (sqlite3_step(bench->list) == SQLITE_ROW) {
 			size_t len = (size_t)sqlite3_column_bytes(bench->list, 0);
@@ -243,23 +161,6 @@ static double raw_list(void *ctx, long count)
 	return bench_now() - start;
 }
 
-static double keep_count(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-	int64_t found;
-
-	for (long i = 0; i < count; i++) {
-		long chat = (long)(bench_random(&bench->seed) % (uint64_t)bench->chats);
-
-		must(keep_engine_count(bench->engine, folder_path(bench, chat, room), &found, &err),
-		     &err);
-	}
-	return bench_now() - start;
-}
-
 static double raw_count(void *ctx, long count)
 {
 	struct bench *bench = ctx;
@@ -267,9 +168,7 @@ static double raw_count(void *ctx, long count)
 	char room[80];
 
 	for (long i = 0; i < count; i++) {
-		long chat = (long)(bench_random(&bench->seed) % (uint64_t)bench->chats);
-
-		raw_bind_path(bench, bench->count, folder_path(bench, chat, room));
+		raw_bind_path(bench, bench->count, bench_random_folder(&bench->own, room));
 		raw_must(bench, sqlite3_step(bench->count));
 		sqlite3_reset(bench->count);
 	}
@@ -277,23 +176,6 @@ static double raw_count(void *ctx, long count)
 }
 
 /* ---------------------------------------------------------------- writing */
-
-static double keep_overwrite(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++) {
-		long at = (long)(bench_random(&bench->seed) % (uint64_t)bench->documents);
-
-		must(keep_engine_set(bench->engine, document_path(bench, at, room),
-				     (keep_bytes){bench->bytes, VALUE_BYTES}, &err),
-		     &err);
-	}
-	return bench_now() - start;
-}
 
 static void raw_step(struct bench *bench, sqlite3_stmt *stmt)
 {
@@ -333,7 +215,8 @@ static void raw_set_row(struct bench *bench, keep_bytes path)
 		sqlite3_bind_int64(bench->update, 1, id);
 		sqlite3_bind_int64(bench->update, 2, score);
 		sqlite3_bind_int64(bench->update, 3, tie);
-		sqlite3_bind_blob(bench->update, 4, bench->bytes, VALUE_BYTES, SQLITE_STATIC);
+		sqlite3_bind_blob(bench->update, 4, bench->own.bytes, BENCH_VALUE_BYTES,
+				  SQLITE_STATIC);
 		raw_step(bench, bench->update);
 		return;
 	}
@@ -342,7 +225,7 @@ static void raw_set_row(struct bench *bench, keep_bytes path)
 	sqlite3_bind_int64(bench->insert, 3, score);
 	sqlite3_bind_int64(bench->insert, 4, tie);
 	sqlite3_bind_text(bench->insert, 5, path.data, (int)path.len, SQLITE_STATIC);
-	sqlite3_bind_blob(bench->insert, 6, bench->bytes, VALUE_BYTES, SQLITE_STATIC);
+	sqlite3_bind_blob(bench->insert, 6, bench->own.bytes, BENCH_VALUE_BYTES, SQLITE_STATIC);
 	raw_step(bench, bench->insert);
 	sqlite3_bind_int64(bench->bump, 1, folder);
 	sqlite3_bind_int64(bench->bump, 2, 1);
@@ -357,11 +240,13 @@ static double raw_sets(struct bench *bench, long count, long rows_a_transaction,
 	for (long i = 0; i < count; i += rows_a_transaction) {
 		raw_step(bench, bench->begin);
 		for (long row = 0; row < rows_a_transaction; row++) {
-			long at = fresh ? bench->documents + bench->made++
-					: (long)(bench_random(&bench->seed) %
-						 (uint64_t)bench->documents);
+			keep_bytes path =
+				fresh ? document_path(&bench->own,
+						      bench->own.documents + bench->own.made++,
+						      room)
+				      : bench_random_path(&bench->own, room);
 
-			raw_set_row(bench, document_path(bench, at, room));
+			raw_set_row(bench, path);
 		}
 		raw_step(bench, bench->commit);
 	}
@@ -380,91 +265,7 @@ static double raw_set_new(void *ctx, long count)
 
 static double raw_overwrite_32(void *ctx, long count)
 {
-	return raw_sets(ctx, count, THREADS, false);
-}
-
-static double keep_set_new(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	double start = bench_now();
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_set(bench->engine,
-				     document_path(bench, bench->documents + bench->made++, room),
-				     (keep_bytes){bench->bytes, VALUE_BYTES}, &err),
-		     &err);
-	return bench_now() - start;
-}
-
-struct writer {
-	struct bench *bench;
-	uint64_t seed;
-	long count;
-};
-
-static void *write_many(void *ctx)
-{
-	struct writer *writer = ctx;
-	keep_error err;
-	char room[80];
-
-	for (long i = 0; i < writer->count; i++) {
-		long at = (long)(bench_random(&writer->seed) % (uint64_t)writer->bench->documents);
-
-		must(keep_engine_set(writer->bench->engine, document_path(writer->bench, at, room),
-				     (keep_bytes){writer->bench->bytes, VALUE_BYTES}, &err),
-		     &err);
-	}
-	return NULL;
-}
-
-static double keep_overwrite_threads(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	pthread_t threads[THREADS];
-	struct writer writers[THREADS];
-	double start = bench_now();
-
-	for (int i = 0; i < THREADS; i++) {
-		writers[i] = (struct writer){bench, bench_random(&bench->seed), count / THREADS};
-		if (pthread_create(&threads[i], NULL, write_many, &writers[i]))
-			bench_fail("no thread");
-	}
-	for (int i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
-	return bench_now() - start;
-}
-
-/* Unset leaves one by one, then put them back outside the measured time. */
-static double keep_unset(void *ctx, long count)
-{
-	struct bench *bench = ctx;
-	uint64_t seed = bench->seed, again = bench->seed;
-	keep_error err;
-	char room[80];
-	double start = bench_now(), taken;
-
-	for (long i = 0; i < count; i++)
-		must(keep_engine_unset(
-			     bench->engine,
-			     document_path(bench,
-					   (long)(bench_random(&seed) % (uint64_t)bench->documents),
-					   room),
-			     &err),
-		     &err);
-	taken = bench_now() - start;
-	for (long i = 0; i < count; i++)
-		must(keep_engine_set(bench->engine,
-				     document_path(bench,
-						   (long)(bench_random(&again) %
-							  (uint64_t)bench->documents),
-						   room),
-				     (keep_bytes){bench->bytes, VALUE_BYTES}, &err),
-		     &err);
-	bench->seed = seed;
-	return taken;
+	return raw_sets(ctx, count, BENCH_THREADS, false);
 }
 
 /* ---------------------------------------------------------------- the runs */
@@ -474,57 +275,53 @@ static void start(struct bench *bench, const char *folder, long documents, long 
 	char name[300];
 	static const char *const endings[] = {"", "-wal", "-shm", "-guard", "-notify"};
 
-	memset(bench, 0, sizeof *bench);
+	*bench = (struct bench){.own = {.documents = documents,
+					.folders = chats,
+					.path = document_path,
+					.folder = chat_path,
+					.seed = 42},
+				.chats = chats};
 	snprintf(bench->file, sizeof bench->file, "%s/engine-%ld.db", folder, documents);
 	snprintf(bench->url, sizeof bench->url, "sqlite:%s", bench->file);
 	for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
 		snprintf(name, sizeof name, "%s%s", bench->file, endings[i]);
 		unlink(name);
 	}
-	bench->documents = documents;
-	bench->chats = chats;
-	bench->seed = 42;
-	memset(bench->bytes, 'k', sizeof bench->bytes);
-	open_engine(bench, true);
-	load(bench);
+	bench_engine_open(&bench->own, bench->url, true);
+	bench_engine_load(&bench->own);
 }
 
 static void compare_with_raw(const char *folder, long documents)
 {
 	struct bench bench;
-	double one, many;
 
 	start(&bench, folder, documents, 100);
 	open_raw(&bench, true);
-	keep_get(&bench, documents); /* warm, and the buffer of the raw side made */
+	bench_get(&bench, documents); /* warm, and the buffer of the raw side made */
 	bench_title("The SQLite engine (A) beside the raw C API on the same layout (B)");
-	bench_run(&(struct bench_pair){"get, random", "-", "keep", "raw", keep_get, raw_get, &bench,
-				       &bench, 50000, 15, 0.9});
-	bench_run(&(struct bench_pair){"list(50)", "-", "keep", "raw", keep_list, raw_list, &bench,
+	bench_run(&(struct bench_pair){"get, random", "-", "keep", "raw", bench_get, raw_get,
+				       &bench, &bench, 50000, 15, 0.9});
+	bench_run(&(struct bench_pair){"list(50)", "-", "keep", "raw", bench_list, raw_list, &bench,
 				       &bench, 5000, 15, 0.9});
-	bench_run(&(struct bench_pair){"count", "-", "keep", "raw", keep_count, raw_count, &bench,
+	bench_run(&(struct bench_pair){"count", "-", "keep", "raw", bench_count, raw_count, &bench,
 				       &bench, 50000, 9, 0});
 	bench_run(&(struct bench_pair){"set, overwrite, one thread", "relaxed", "keep", "raw",
-				       keep_overwrite, raw_overwrite, &bench, &bench, 5000, 9,
-				       0.8});
+				       bench_set, raw_overwrite, &bench, &bench, 5000, 9, 0.8});
 	bench_run(&(struct bench_pair){"set, new, one thread", "relaxed", "keep", "raw",
-				       keep_set_new, raw_set_new, &bench, &bench, 5000, 9, 0.8});
+				       bench_set_new, raw_set_new, &bench, &bench, 5000, 9, 0.8});
 	close_raw(&bench);
-	open_engine(&bench, false);
+	bench_engine_open(&bench.own, bench.url, false);
 	open_raw(&bench, false);
 	bench_run(&(struct bench_pair){"set, overwrite, one thread", "synced", "keep", "raw",
-				       keep_overwrite, raw_overwrite, &bench, &bench, 1000, 9, 0});
-	many = bench_run(&(struct bench_pair){"set, 32 threads / raw transactions of 32", "synced",
-					      "keep", "raw", keep_overwrite_threads,
-					      raw_overwrite_32, &bench, &bench, 9600, 9, 0.8});
-	one = bench_run(&(struct bench_pair){"set, 32 threads / one thread", "synced", "32 threads",
-					     "one thread", keep_overwrite_threads, keep_overwrite,
-					     &bench, &bench, 3200, 9, 5});
-	(void)one;
-	(void)many;
+				       bench_set, raw_overwrite, &bench, &bench, 1000, 9, 0});
+	bench_run(&(struct bench_pair){"set, 32 threads / raw transactions of 32", "synced", "keep",
+				       "raw", bench_set_threads, raw_overwrite_32, &bench, &bench,
+				       9600, 9, 0.8});
+	bench_run(&(struct bench_pair){"set, 32 threads / one thread", "synced", "32 threads",
+				       "one thread", bench_set_threads, bench_set, &bench, &bench,
+				       3200, 9, 5});
 	close_raw(&bench);
-	keep_engine_close(&bench.engine);
-	keep_buffer_release(&bench.value);
+	bench_engine_close(&bench.own);
 }
 
 /* Is it as fast with a million documents as with a thousand? */
@@ -536,25 +333,23 @@ static void compare_sizes(const char *folder)
 		bench_side *side;
 		long count;
 	} cases[] = {
-		{"get", keep_get, 50000},
-		{"list(50)", keep_list, 3000},
-		{"count", keep_count, 50000},
-		{"unset of a leaf", keep_unset, 500},
+		{"get", bench_get, 50000},
+		{"list(50)", bench_list, 3000},
+		{"count", bench_count, 50000},
+		{"unset of a leaf", bench_unset, 500},
 	};
 
 	start(&small, folder, 1000, 10);
 	start(&large, folder, 1000000, 1000);
-	keep_get(&large, 1000000);
-	keep_list(&large, 2000);
+	bench_get(&large, 1000000);
+	bench_list(&large, 2000);
 	bench_title("The SQLite engine with 1,000,000 documents (A) beside 1,000 (B)");
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
 		bench_run(&(struct bench_pair){cases[i].what, "relaxed", "1,000,000", "1,000",
 					       cases[i].side, cases[i].side, &large, &small,
 					       cases[i].count, 11, 0.67});
-	keep_engine_close(&small.engine);
-	keep_engine_close(&large.engine);
-	keep_buffer_release(&small.value);
-	keep_buffer_release(&large.value);
+	bench_engine_close(&small.own);
+	bench_engine_close(&large.own);
 }
 
 int main(int argc, char **argv)

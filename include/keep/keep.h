@@ -9,5 +9,6 @@
 #include "keep/engine.h"
 #include "keep/log.h"
 #include "keep/operations.h"
+#include "keep/schedule.h"
 #include "keep/time.h"
 #endif

@@ -21,8 +21,10 @@ typedef struct keep_session keep_session;
 KEEP_API keep_status keep_home_init(const char *home, keep_error *err) KEEP_MUST_CHECK;
 
 /*
- * Open a home: a folder made by keep_home_init, or a postgres:// URL. Stores open when the first
- * call needs them. NOT_FOUND: no home there.
+ * Open a home: a folder made by keep_home_init, or a postgres:// URL. Or one store by its own URL,
+ * as "sqlite:/tmp/store": what keep_engine_open takes; a postgres:// URL is a store's when it has
+ * `schema` or `namespace`, else a home's. Then that store's calls work, and all others are INVALID.
+ * Stores open when the first call needs them. NOT_FOUND: no home there.
  */
 KEEP_API keep_status keep_session_open(const char *home, keep_session **out,
 				       keep_error *err) KEEP_MUST_CHECK;

@@ -49,6 +49,9 @@ kp_path kp_path_of(keep_bytes normal);
 kp_path kp_path_parent(const kp_path *path);
 /* True when `path` is `base` or below it. */
 bool kp_path_is_within(keep_bytes base, keep_bytes path);
+/* Does a change of `changed` concern who watches `watched`? At it, below it, or above it, when the
+   change took what is below along. */
+bool kp_path_concerns(keep_bytes changed, keep_bytes watched);
 
 /* ---------------------------------------------------------------- changes */
 

@@ -15,7 +15,10 @@
  *      said, and no unset or batch began meanwhile. Otherwise it is made again; at last under the
  *      writers' lock, where nothing moves.
  *   4. Only ENOENT and ENOTDIR mean "not there".
- *   5. Opened for reading only, nothing is written, locked or repaired. Where there is no control
+ *   5. A store that was deleted or replaced while it is open is UNAVAILABLE to reads: to those that
+ *      find nothing, and to all that begin KP_FILES_LOOK_NS after the last look at the folder. What
+ *      they tell before that was true in this store.
+ *   6. Opened for reading only, nothing is written, locked or repaired. Where there is no control
  *      file orders are not kept: every list looks at the files.
  *
  * What it does not do: notice at once when another program overwrites an index.json in place while
@@ -167,6 +170,11 @@ static keep_status open_base(kp_files *files, bool create, keep_error *err)
 			      err);
 	if (status != KEEP_OK)
 		return status;
+	failed = kp_files_stat_fd(files->base, &about);
+	if (failed)
+		return kp_fail_errno(err, failed, "cannot look at %s", files->base_path);
+	files->base_dev = (uint64_t)about.st_dev;
+	files->base_ino = (uint64_t)about.st_ino;
 	name_max = fpathconf(files->base, _PC_NAME_MAX);
 	files->name_max = name_max > 0 && name_max < KEEP_SEGMENT_BYTES_MAX
 				  ? (size_t)name_max
@@ -301,31 +309,42 @@ static keep_status hold_still(kp_files *files, unsigned tries, bool *held, keep_
 	return status;
 }
 
-static keep_status files_get(kp_store *store, const kp_path *path, keep_buffer *value,
-			     keep_error *err)
+/* Invariant 2. */
+static keep_status find_document(kp_files *files, const kp_path *path, keep_buffer *value,
+				 keep_error *err)
 {
-	kp_files *files = (kp_files *)store;
-	keep_error made = KEEP_ERROR_INIT;
 	keep_status status = KEEP_OK;
 
 	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
 		uint64_t epoch;
-		bool held, is_final;
+		bool held, is_final = true;
 
-		status = hold_still(files, tries, &held, &made);
+		status = hold_still(files, tries, &held, err);
 		if (status == KEEP_OK)
-			status = kp_files_wait_quiet(files, true, &epoch, &made);
+			status = kp_files_wait_quiet(files, true, &epoch, err);
 		if (status == KEEP_OK) {
-			status = kp_files_document_get(files, path->text, value, &made);
+			status = kp_files_document_get(files, path->text, value, err);
 			is_final = status != KEEP_NOT_FOUND || kp_files_is_unchanged(files, epoch);
-		} else {
-			is_final = true;
 		}
 		if (held)
 			kp_files_unlock(files);
 		if (is_final)
 			break;
 	}
+	return status;
+}
+
+static keep_status files_get(kp_store *store, const kp_path *path, keep_buffer *value,
+			     keep_error *err)
+{
+	kp_files *files = (kp_files *)store;
+	keep_error made = KEEP_ERROR_INIT;
+	keep_status status = kp_files_check_base(files, false, &made);
+
+	if (status == KEEP_OK)
+		status = find_document(files, path, value, &made);
+	if (status == KEEP_NOT_FOUND && kp_files_check_base(files, true, &made) != KEEP_OK)
+		status = made.status;
 	return kp_files_report(status, &made, err);
 }
 
@@ -457,11 +476,12 @@ static keep_status list_rows(kp_files *files, const kp_path *path, int64_t offse
 			     keep_engine_sink *sink, int64_t *total, keep_error *err)
 {
 	size_t before = sink ? sink->count : 0;
+	keep_status status = kp_files_check_base(files, false, err);
 
-	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
+	for (unsigned tries = 0; status == KEEP_OK && tries < TRIES_MAX; tries++) {
 		bool held, again = false;
-		keep_status status = hold_still(files, tries, &held, err);
 
+		status = hold_still(files, tries, &held, err);
 		if (sink)
 			sink->count = before;
 		if (status == KEEP_OK)
@@ -469,9 +489,11 @@ static keep_status list_rows(kp_files *files, const kp_path *path, int64_t offse
 					  &again, err);
 		if (held)
 			kp_files_unlock(files);
-		if (status != KEEP_OK || !again)
-			return status;
+		if (status == KEEP_OK && !again)
+			return *total > 0 ? KEEP_OK : kp_files_check_base(files, true, err);
 	}
+	if (status != KEEP_OK)
+		return status;
 	return kp_fail(err, KEEP_BUSY, "'%" KP_PRI "' changes faster than it can be read",
 		       KP_ARG(path->text));
 }
@@ -544,7 +566,7 @@ static bool look_at_ring(files_watch *watch)
 		if (lost || record->kind == KP_FILES_RESET)
 			changed = true;
 		else if (record->kind != KP_FILES_TOUCH)
-			changed |= kp_path_is_within(path, topic) || kp_path_is_within(topic, path);
+			changed |= kp_path_concerns(topic, path);
 	}
 	return changed;
 }

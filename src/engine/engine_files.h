@@ -36,6 +36,7 @@
 #define KP_FILES_PATH_MAX (KEEP_PATH_BYTES_MAX + KEEP_PATH_SEGMENTS_MAX * KP_FILES_SEGMENT_MAX + 16)
 #define KP_FILES_NAME_MAX 288 /* a segment on disk and "/index.json" */
 #define KP_FILES_DOCUMENT "index.json"
+#define KP_FILES_LOOK_NS (50 * INT64_C(1000000))
 #define KP_FILES_RESERVED ".keep" /* names that begin so are not the users' */
 #define KP_FILES_NAME_FILE ".keep-name"
 #define KP_FILES_TEMP_NAME_MAX 48
@@ -158,6 +159,8 @@ typedef struct kp_files_cache {
 typedef struct kp_files {
 	kp_store store;
 	char *base_path;
+	uint64_t base_dev, base_ino;
+	_Atomic int64_t looked_ns; /* when a reader last saw that the base is the one at its path */
 	bool relaxed, read_only;
 	bool has_openat2;
 	size_t value_bytes_max;
@@ -213,6 +216,14 @@ int kp_files_stat_at(int folder, const char *name, struct stat *about);
 int kp_files_set_mtime(int folder, const char *name, int64_t mtime);
 int kp_files_sync_all(int fd); /* the whole file system */
 int64_t kp_files_mtime(const struct stat *about);
+
+/* Does the base's path still lead to it? 0: yes; ENOENT: it was deleted or replaced; else the errno
+   of looking. */
+int kp_files_look_at_base(const kp_files *files);
+keep_status kp_files_fail_gone(const kp_files *files, keep_error *err) KEEP_MUST_CHECK;
+/* For readers: UNAVAILABLE when the base was deleted or replaced; looked at now, or when that was
+   last done KP_FILES_LOOK_NS ago. Who may not look (any more) can still read. */
+keep_status kp_files_check_base(kp_files *files, bool now, keep_error *err) KEEP_MUST_CHECK;
 
 /* A folder being read; `dir` is a DIR *. */
 typedef struct kp_files_dir {

@@ -542,16 +542,11 @@ static keep_status unset_one(kp_files *files, const kp_change *change, keep_erro
 /* A base that was deleted or replaced takes no more changes. */
 static keep_status check_base(kp_files *files, keep_error *err)
 {
-	struct stat held, named;
-	int failed = kp_files_stat_fd(files->base, &held);
+	int failed = kp_files_look_at_base(files);
 
-	if (failed)
+	if (failed && failed != ENOENT)
 		return kp_fail_errno(err, failed, "cannot look at %s", files->base_path);
-	if (held.st_nlink == 0 || stat(files->base_path, &named) != 0 ||
-	    named.st_ino != held.st_ino || named.st_dev != held.st_dev)
-		return kp_fail(err, KEEP_UNAVAILABLE, "%s was deleted or replaced while open",
-			       files->base_path);
-	return KEEP_OK;
+	return failed ? kp_files_fail_gone(files, err) : KEEP_OK;
 }
 
 static keep_status write_temp(kp_files *files, keep_bytes value, bool sync, kp_files_temp *temp,

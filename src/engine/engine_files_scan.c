@@ -32,6 +32,7 @@ typedef struct scanner {
 	unsigned depth; /* levels in use */
 	char path[KEEP_PATH_BYTES_MAX + KEEP_SEGMENT_BYTES_MAX + 2];
 	keep_buffer value;
+	bool has_seen; /* a document */
 	bool is_ended;
 } scanner;
 
@@ -74,9 +75,11 @@ static keep_status visit(scanner *scan, const char *name, keep_error *err)
 	memcpy(document, name, name_len);
 	memcpy(document + name_len, "/" KP_FILES_DOCUMENT, sizeof "/" KP_FILES_DOCUMENT);
 	status = kp_files_document_read(scan->files, holder, document, &scan->value, &mtime, err);
-	if (status == KEEP_OK)
+	if (status == KEEP_OK) {
+		scan->has_seen = true;
 		scan->is_ended = !scan->callback(scan->ctx, (keep_bytes){scan->path, len},
 						 kp_buffer_bytes(&scan->value));
+	}
 	if (scan->is_ended || (status != KEEP_OK && status != KEEP_NOT_FOUND))
 		return status;
 	failed = kp_files_open_at(scan->files, holder, name, O_RDONLY | O_DIRECTORY, &fd);
@@ -104,7 +107,9 @@ keep_status kp_files_scan(kp_store *store, const kp_path *path, kp_scan_callback
 	*scan = (scanner){.files = files, .callback = callback, .ctx = ctx};
 	if (path->text.len > 0)
 		memcpy(scan->path, path->text.data, path->text.len);
-	status = kp_files_folder_open(files, path->text, O_RDONLY, &fd, &made);
+	status = kp_files_check_base(files, false, &made);
+	if (status == KEEP_OK)
+		status = kp_files_folder_open(files, path->text, O_RDONLY, &fd, &made);
 	if (status == KEEP_OK)
 		status = push(scan, fd, path->text.len, &made);
 	kp_file_close(&fd);
@@ -125,7 +130,11 @@ keep_status kp_files_scan(kp_store *store, const kp_path *path, kp_scan_callback
 	}
 	while (scan->depth > 0)
 		kp_files_dir_close(&scan->levels[--scan->depth].dir);
+	if (status == KEEP_NOT_FOUND)
+		status = KEEP_OK;
+	if (status == KEEP_OK && !scan->has_seen)
+		status = kp_files_check_base(files, true, &made);
 	keep_buffer_release(&scan->value);
 	kp_free(scan);
-	return status == KEEP_NOT_FOUND ? KEEP_OK : kp_files_report(status, &made, err);
+	return kp_files_report(status, &made, err);
 }

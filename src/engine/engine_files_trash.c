@@ -39,7 +39,7 @@ static bool delete_leaf(int folder, const char *name)
 
 	if (strlen(name) >= KP_FILES_NAME_MAX)
 		return false;
-	snprintf(path, sizeof path, "%s/" KP_FILES_DOCUMENT, name);
+	snprintf(path, sizeof path, "%.*s/" KP_FILES_DOCUMENT, KP_FILES_NAME_MAX - 1, name);
 	(void)unlinkat(folder, path, 0);
 	return unlinkat(folder, name, AT_REMOVEDIR) == 0;
 }

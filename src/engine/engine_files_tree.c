@@ -234,6 +234,38 @@ int64_t kp_files_mtime(const struct stat *about)
 	return seconds * 1000000000 + about->st_mtim.tv_nsec;
 }
 
+/* ---------------------------------------------------------------- the base */
+
+int kp_files_look_at_base(const kp_files *files)
+{
+	struct stat named;
+
+	if (kp_fault(KP_FAULT_FILE))
+		return EIO;
+	if (stat(files->base_path, &named) != 0)
+		return errno == ENOTDIR ? ENOENT : errno;
+	return named.st_ino == files->base_ino && named.st_dev == files->base_dev ? 0 : ENOENT;
+}
+
+keep_status kp_files_fail_gone(const kp_files *files, keep_error *err)
+{
+	return kp_fail(err, KEEP_UNAVAILABLE, "%s was deleted or replaced while open",
+		       files->base_path);
+}
+
+keep_status kp_files_check_base(kp_files *files, bool now, keep_error *err)
+{
+	int64_t now_ns = kp_monotonic_ns();
+	int64_t looked_ns = atomic_load_explicit(&files->looked_ns, memory_order_relaxed);
+
+	if (!now && now_ns - looked_ns < KP_FILES_LOOK_NS)
+		return KEEP_OK;
+	if (kp_files_look_at_base(files) == ENOENT)
+		return kp_files_fail_gone(files, err);
+	atomic_store_explicit(&files->looked_ns, now_ns, memory_order_relaxed);
+	return KEEP_OK;
+}
+
 /* ---------------------------------------------------------------- reading a folder */
 
 int kp_files_dir_open(const kp_files *files, int folder, kp_files_dir *dir)

@@ -154,6 +154,11 @@ bool kp_path_is_within(keep_bytes base, keep_bytes path)
 	       (path.len == base.len || path.data[base.len] == '/');
 }
 
+bool kp_path_concerns(keep_bytes changed, keep_bytes watched)
+{
+	return kp_path_is_within(watched, changed) || kp_path_is_within(changed, watched);
+}
+
 static keep_status check_new_segment(keep_bytes segment, keep_error *err)
 {
 	keep_status status;

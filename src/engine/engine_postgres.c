@@ -24,6 +24,7 @@
  * Tests: tests/contract (suite and differential runner), tests/torture, tests/crash.
  */
 #include "engine/engine_postgres.h"
+#include "engine/engine_sql.h"
 #include "engine_postgres_migrations.h"
 #include "engine_postgres_statements.h"
 
@@ -100,7 +101,8 @@ static keep_status read_value(const struct postgres_store *store, kp_lease *leas
 
 /*
  * Reads change nothing, so one that met a connection which died while it was idle is asked once
- * more on a new one.
+ * more on a new one. Such a death shows at once: a read that waited for a server which says nothing
+ * had its time, and is not to wait as long again.
  */
 #define READ_TRIES 2
 
@@ -113,19 +115,20 @@ struct read_args {
 static keep_status with_reader(const struct postgres_store *store, const struct read_args *read,
 			       keep_error *err)
 {
+	int64_t begun_ns = kp_monotonic_ns();
 	keep_status status = KEEP_OK;
 
 	for (int i = 0; i < READ_TRIES; i++) {
 		kp_lease *lease;
-		bool broken;
+		bool is_dead;
 
 		status = kp_database_read(store->database, &lease, err);
 		if (status != KEEP_OK)
 			return status;
 		status = read->read(store, lease, read->args, err);
-		broken = lease->conn->broken;
+		is_dead = status == KEEP_UNAVAILABLE && lease->conn->broken;
 		kp_database_read_end(store->database, &lease);
-		if (status != KEEP_UNAVAILABLE || !broken)
+		if (!is_dead || kp_monotonic_ns() - begun_ns >= store->timeout_ms * 1000000)
 			break;
 	}
 	return status;
@@ -164,25 +167,6 @@ struct list_args {
 	keep_engine_sink *sink;
 };
 
-static keep_status collect_rows(kp_sql_stmt *stmt, keep_engine_sink *sink, keep_error *err)
-{
-	for (;;) {
-		keep_bytes value, path = {0};
-		bool has_row;
-		keep_status status = kp_sql_step(stmt, &has_row, err);
-
-		if (status != KEEP_OK || !has_row)
-			return status;
-		status = kp_sql_column_bytes(stmt, 0, KP_BLOB, &value, err);
-		if (status == KEEP_OK && sink->names_wanted)
-			status = kp_sql_column_bytes(stmt, 1, KP_TEXT, &path, err);
-		if (status == KEEP_OK)
-			status = kp_sink_add(sink, kp_path_of(path).name, value, err);
-		if (status != KEEP_OK)
-			return status;
-	}
-}
-
 static keep_status run_list(const struct postgres_store *store, kp_lease *lease, void *ctx,
 			    keep_error *err)
 {
@@ -200,7 +184,7 @@ static keep_status run_list(const struct postgres_store *store, kp_lease *lease,
 	if (status == KEEP_OK)
 		status = kp_sql_bind_int(stmt, 4, args->offset, err);
 	if (status == KEEP_OK)
-		status = collect_rows(stmt, args->sink, err);
+		status = kp_engine_collect_rows(stmt, args->sink, err);
 	kp_sql_reset(stmt);
 	return status;
 }

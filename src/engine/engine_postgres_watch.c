@@ -97,9 +97,7 @@ out:
 
 static bool is_wanted(const struct postgres_watch *watch, keep_bytes topic)
 {
-	keep_bytes path = keep_bytes_of(watch->path);
-
-	return kp_path_is_within(path, topic) || kp_path_is_within(topic, path);
+	return kp_path_concerns(topic, keep_bytes_of(watch->path));
 }
 
 static bool take_cancel(struct postgres_watch *watch)

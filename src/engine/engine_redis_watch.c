@@ -94,7 +94,7 @@ static bool concerns(const struct redis_watch *watch, keep_bytes notice)
 		const char *zero = memchr(at, '\0', (size_t)(end - at));
 		keep_bytes changed = {at, (size_t)((zero ? zero : end) - at)};
 
-		if (kp_path_is_within(path, changed) || kp_path_is_within(changed, path))
+		if (kp_path_concerns(changed, path))
 			return true;
 		if (!zero)
 			return false;

@@ -20,6 +20,7 @@
  *
  * Tests: tests/contract (suite and differential runner), tests/torture, tests/crash.
  */
+#include "engine/engine_sql.h"
 #include "engine/engine_sqlite.h"
 #include "engine_sqlite_migrations.h"
 #include "engine_sqlite_statements.h"
@@ -115,26 +116,6 @@ static keep_status sqlite_get(kp_store *base, const kp_path *path, keep_buffer *
 	return status;
 }
 
-/* The rows of a list statement that is bound. */
-static keep_status collect_rows(kp_sql_stmt *stmt, keep_engine_sink *sink, keep_error *err)
-{
-	for (;;) {
-		keep_bytes value, path = {0};
-		bool has_row;
-		keep_status status = kp_sql_step(stmt, &has_row, err);
-
-		if (status != KEEP_OK || !has_row)
-			return status;
-		status = kp_sql_column_bytes(stmt, 0, KP_BLOB, &value, err);
-		if (status == KEEP_OK && sink->names_wanted)
-			status = kp_sql_column_bytes(stmt, 1, KP_TEXT, &path, err);
-		if (status == KEEP_OK)
-			status = kp_sink_add(sink, kp_path_of(path).name, value, err);
-		if (status != KEEP_OK)
-			return status;
-	}
-}
-
 static keep_status sqlite_list(kp_store *base, const kp_path *path, int64_t offset, int64_t limit,
 			       keep_engine_sink *sink, keep_error *err)
 {
@@ -151,7 +132,7 @@ static keep_status sqlite_list(kp_store *base, const kp_path *path, int64_t offs
 	if (status == KEEP_OK)
 		status = kp_sql_bind_int(stmt, 4, offset, err);
 	if (status == KEEP_OK)
-		status = collect_rows(stmt, sink, err);
+		status = kp_engine_collect_rows(stmt, sink, err);
 	kp_sql_reset(stmt);
 	kp_database_read_end(store->database, &lease);
 	return status;

@@ -15,13 +15,16 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	POLL_MS = 1000,
 	BLIND_POLL_MS = 25, /* where no notification file could be made */
 	TOLD_MAX = 64,      /* a larger batch is told as one change of the root */
+	LINKS_MAX = 40,     /* the kernel's own limit */
 };
 
 struct sqlite_watch {
@@ -31,7 +34,7 @@ struct sqlite_watch {
 	int64_t version; /* of the data, as this connection last saw it */
 	kp_sql_conn *conn;
 	kp_sql_stmt *data_version;
-	volatile int cancelled;
+	atomic_int cancelled; /* by any thread */
 };
 
 void kp_engine_sqlite_tell(struct sqlite_store *store, const kp_change *changes, size_t count)
@@ -82,6 +85,42 @@ static keep_status name_in_folder(const char *file, keep_buffer *out, keep_error
 	return status;
 }
 
+/* Write into `at`, which has a name, the one that its links end at: that of a file which is not
+   there yet, but will be when the first who opens it has made it. */
+static keep_status follow_links(char at[PATH_MAX], keep_error *err)
+{
+	char target[PATH_MAX];
+
+	for (int links = 0; links < LINKS_MAX; links++) {
+		ssize_t len = readlink(at, target, sizeof target);
+		char *slash = strrchr(at, '/');
+		size_t kept = slash ? (size_t)(slash - at) + 1 : 0;
+
+		if (len <= 0)
+			return KEEP_OK;
+		if (target[0] == '/')
+			kept = 0;
+		if (kept + (size_t)len >= PATH_MAX)
+			return kp_fail_errno(err, ENAMETOOLONG, "%.100s", at);
+		memcpy(at + kept, target, (size_t)len);
+		at[kept + (size_t)len] = '\0';
+	}
+	return kp_fail_errno(err, ELOOP, "%.100s", at);
+}
+
+static keep_status name_missing_file(const char *file, keep_buffer *out, keep_error *err)
+{
+	char at[PATH_MAX];
+	size_t len = strlen(file);
+	keep_status status;
+
+	if (len >= sizeof at)
+		return name_in_folder(file, out, err);
+	memcpy(at, file, len + 1);
+	status = follow_links(at, err);
+	return status == KEEP_OK ? name_in_folder(at, out, err) : status;
+}
+
 keep_status kp_engine_sqlite_identify(const char *url, char **identity, keep_error *err)
 {
 	const char *file = url + strlen("sqlite:");
@@ -95,7 +134,7 @@ keep_status kp_engine_sqlite_identify(const char *url, char **identity, keep_err
 	if (realpath(file, real))
 		status = kp_buffer_append_format(&name, err, "sqlite:%s", real);
 	else
-		status = name_in_folder(file, &name, err);
+		status = name_missing_file(file, &name, err);
 	if (status == KEEP_OK)
 		*identity = name.data;
 	else
@@ -158,9 +197,7 @@ out:
 static bool wants(void *ctx, keep_bytes topic)
 {
 	const struct sqlite_watch *watch = ctx;
-	keep_bytes path = keep_bytes_of(watch->path);
-
-	return kp_path_is_within(path, topic) || kp_path_is_within(topic, path);
+	return kp_path_concerns(topic, keep_bytes_of(watch->path));
 }
 
 /* Sleep until told, cancelled, or `nap_ms` are over. True: told. */
@@ -189,7 +226,7 @@ keep_status kp_engine_sqlite_watch_wait(kp_watch *base, int64_t timeout_ms, bool
 		int64_t before = watch->version;
 
 		*changed = nap(watch, notify, nap_ms > 0 ? nap_ms : 0);
-		if (watch->cancelled && !*changed)
+		if (atomic_load(&watch->cancelled) && !*changed)
 			break;
 		if (*changed || nap_ms == longest_ms || !notify)
 			status = read_version(watch, &watch->version, err);
@@ -197,7 +234,7 @@ keep_status kp_engine_sqlite_watch_wait(kp_watch *base, int64_t timeout_ms, bool
 		if (status != KEEP_OK || *changed || (timeout_ms >= 0 && left_ms <= nap_ms))
 			return status;
 	}
-	watch->cancelled = 0;
+	atomic_store(&watch->cancelled, 0);
 	return KEEP_OK;
 }
 
@@ -206,7 +243,7 @@ void kp_engine_sqlite_watch_cancel(kp_watch *base)
 	struct sqlite_watch *watch = (struct sqlite_watch *)base;
 	struct sqlite_store *store = (struct sqlite_store *)base->store;
 
-	watch->cancelled = 1;
+	atomic_store(&watch->cancelled, 1);
 	if (store->notify)
 		kp_notify_wake(store->notify);
 }

@@ -6,8 +6,9 @@
  *           / "L" / "LW" / number "W"              (day of month)
  *           / value "#" number / value "L"         (day of week)
  *
- * What dialects do differently is a row of `rules` each, so that no other function asks which one it
- * is. docs/schedule.md tells the same for people; the tables in tests/unit/test_cron.c hold both.
+ * What dialects do differently is a row of `rules` each, so that no other function asks which one
+ * it is. docs/schedule.md tells the same for people; the tables in tests/unit/test_cron.c hold
+ * both.
  *
  * Invariants:
  *   1. A byte of the expression is either understood or named in the failure, with its field.
@@ -84,7 +85,8 @@ static const struct rules rules_of[] = {
 			.weekday_max = 7,
 			.weekday_end = 7,
 			.week_filter = true,
-			.macros = "@yearly @annually @monthly @weekly @daily @hourly ",
+			.macros = "@yearly @annually @monthly @weekly @daily @hourly "
+				  "@minutely @weekdays @weekends ",
 		},
 	[KEEP_DIALECT_APSCHEDULER] =
 		{
@@ -102,9 +104,9 @@ static const struct {
 	const char *name;
 	int min, max;
 } field_of[FIELDS] = {
-	[SECOND] = {"second", 0, 59},   [MINUTE] = {"minute", 0, 59},
-	[HOUR] = {"hour", 0, 23},       [DAY] = {"day of month", 1, 31},
-	[MONTH] = {"month", 1, 12},     [WEEKDAY] = {"day of week", 0, 7},
+	[SECOND] = {"second", 0, 59}, [MINUTE] = {"minute", 0, 59},
+	[HOUR] = {"hour", 0, 23},     [DAY] = {"day of month", 1, 31},
+	[MONTH] = {"month", 1, 12},   [WEEKDAY] = {"day of week", 0, 7},
 };
 
 struct parser {
@@ -266,8 +268,7 @@ static bool read_step(struct parser *p, int range, int *step)
 static bool refuse_backward_range(struct parser *p, const struct value *from,
 				  const struct value *to)
 {
-	bool ends_on_sunday =
-		p->field == WEEKDAY && to->number == 0 && p->rules->weekday_max == 7;
+	bool ends_on_sunday = p->field == WEEKDAY && to->number == 0 && p->rules->weekday_max == 7;
 
 	return refuse(p, from->at, "a range that runs backwards%s",
 		      ends_on_sunday ? " (as the end of a range Sunday is 7)" : "");
@@ -507,9 +508,11 @@ static bool read_fields(struct parser *p)
 static const char *find_macro(const struct parser *p)
 {
 	static const char *const macros[][2] = {
-		{"@yearly ", "0 0 1 1 *"}, {"@annually ", "0 0 1 1 *"}, {"@monthly ", "0 0 1 * *"},
-		{"@weekly ", "0 0 * * 0"}, {"@daily ", "0 0 * * *"},    {"@midnight ", "0 0 * * *"},
-		{"@hourly ", "0 * * * *"},
+		{"@yearly ", "0 0 1 1 *"},     {"@annually ", "0 0 1 1 *"},
+		{"@monthly ", "0 0 1 * *"},    {"@weekly ", "0 0 * * 0"},
+		{"@daily ", "0 0 * * *"},      {"@midnight ", "0 0 * * *"},
+		{"@hourly ", "0 * * * *"},     {"@minutely ", "* * * * *"},
+		{"@weekdays ", "0 0 * * 1-5"}, {"@weekends ", "0 0 * * 0,6"},
 	};
 
 	for (size_t i = 0; i < KP_COUNT(macros); i++) {
@@ -566,34 +569,46 @@ bool keep_dialect_parse(keep_bytes name, keep_dialect *out)
 	return false;
 }
 
+static keep_status fill_options(const keep_schedule_options *given, keep_schedule_options *filled,
+				keep_error *err)
+{
+	*filled = (keep_schedule_options)KEEP_SCHEDULE_OPTIONS_INIT;
+	if (given && (given->size < sizeof given->size || given->size > sizeof *given))
+		return kp_fail(err, KEEP_MISUSE,
+			       "options: size is %zu; use KEEP_SCHEDULE_OPTIONS_INIT", given->size);
+	if (given)
+		memcpy(filled, given, given->size);
+	if (!filled->zone)
+		filled->zone = "UTC";
+	if ((size_t)filled->dialect >= KP_COUNT(rules_of))
+		return kp_fail(err, KEEP_INVALID, "there is no dialect %d", (int)filled->dialect);
+	return KEEP_OK;
+}
+
 keep_status keep_schedule_parse(keep_bytes expression, const keep_schedule_options *options,
 				keep_schedule **out, keep_error *err)
 {
-	static const keep_schedule_options defaults = KEEP_SCHEDULE_OPTIONS_INIT;
 	struct parser p = {.text = expression, .err = err};
+	keep_schedule_options filled;
 	keep_schedule *made;
-	keep_status status;
+	keep_status status = fill_options(options, &filled, err);
 
 	*out = NULL;
-	if (!options)
-		options = &defaults;
-	if (options->size != sizeof *options)
-		return kp_fail(err, KEEP_MISUSE, "keep_schedule_options has another size");
-	if ((size_t)options->dialect >= KP_COUNT(rules_of))
-		return kp_fail(err, KEEP_INVALID, "there is no dialect %d", (int)options->dialect);
+	if (status != KEEP_OK)
+		return status;
 	if (!expression.data || expression.len > KEEP_SCHEDULE_BYTES_MAX)
 		return kp_fail(err, KEEP_INVALID, "an expression has 1 to %d bytes",
 			       KEEP_SCHEDULE_BYTES_MAX);
 	made = kp_alloc_zero(sizeof *made);
 	if (!made)
 		return kp_fail_memory(err, "a schedule");
-	made->dialect = options->dialect;
-	made->has_seconds = options->seconds;
+	made->dialect = filled.dialect;
+	made->has_seconds = filled.seconds;
 	p.out = made;
-	p.rules = &rules_of[options->dialect];
+	p.rules = &rules_of[filled.dialect];
 	status = read_expression(&p) ? KEEP_OK : KEEP_INVALID;
 	if (status == KEEP_OK)
-		status = keep_zone_open(options->zone ? options->zone : "UTC", &made->zone, err);
+		status = keep_zone_open(filled.zone, &made->zone, err);
 	if (status == KEEP_OK)
 		*out = made;
 	else
@@ -608,8 +623,7 @@ keep_status keep_schedule_interval(int64_t interval_ms, int64_t anchor_ms, keep_
 
 	*out = NULL;
 	if (interval_ms < 1 || interval_ms > KEEP_TIME_MAX - KEEP_TIME_MIN)
-		return kp_fail(err, KEEP_INVALID, "an interval of %lld ms",
-			       (long long)interval_ms);
+		return kp_fail(err, KEEP_INVALID, "an interval of %lld ms", (long long)interval_ms);
 	if (anchor_ms < KEEP_TIME_MIN || anchor_ms > KEEP_TIME_MAX)
 		return kp_fail(err, KEEP_INVALID,
 			       "the anchor %lld ms is not in the years 0001 to 9999",

@@ -35,8 +35,8 @@ int64_t kp_floor_divide(int64_t value, int64_t by);
 
 /* A longest stretch of time in which clocks were not set: begin <= time < end. */
 typedef struct kp_zone_piece {
-	int64_t begin; /* KP_SECONDS_BEFORE_ALL for the first */
-	int64_t end;   /* KP_SECONDS_AFTER_ALL for the last */
+	int64_t begin;  /* KP_SECONDS_BEFORE_ALL for the first */
+	int64_t end;    /* KP_SECONDS_AFTER_ALL for the last */
 	int64_t offset; /* local minus UTC */
 	int64_t before; /* the offset until `begin`; the same as `offset` for the first */
 } kp_zone_piece;
@@ -44,7 +44,7 @@ typedef struct kp_zone_piece {
 /* One of the two days of the year on which clocks are set, by POSIX TZ. */
 typedef struct kp_zone_day {
 	enum kp_zone_day_kind {
-		KP_ZONE_DAY_JULIAN, /* Jn: 1 to 365, never counts February 29 */
+		KP_ZONE_DAY_JULIAN,  /* Jn: 1 to 365, never counts February 29 */
 		KP_ZONE_DAY_OF_YEAR, /* n: 0 to 365 */
 		KP_ZONE_DAY_OF_WEEK  /* Mm.w.d */
 	} kind;

@@ -81,7 +81,8 @@ static keep_status read_file(const char *folder, const char *name, keep_buffer *
 
 	snprintf(path, sizeof path, "%s/%s", folder, name);
 	status = kp_file_open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, &fd, err);
-	if (status == KEEP_NOT_FOUND)
+	/* CONFLICT: a part of the path is a file (ENOTDIR), as in "UTC/x". */
+	if (status == KEEP_NOT_FOUND || status == KEEP_CONFLICT)
 		status = kp_fail(err, KEEP_INVALID, "there is no time zone \"%s\" in %s", name,
 				 folder);
 	if (status != KEEP_OK)
@@ -94,8 +95,7 @@ static keep_status read_file(const char *folder, const char *name, keep_buffer *
 	return status;
 }
 
-static keep_status load_zone(const char *folder, const char *name, keep_zone **out,
-			     keep_error *err)
+static keep_status load_zone(const char *folder, const char *name, keep_zone **out, keep_error *err)
 {
 	keep_buffer file = KEEP_BUFFER_INIT;
 	keep_zone *zone = kp_alloc_zero(sizeof *zone);
@@ -260,6 +260,9 @@ static void apply_yearly_rule(const keep_zone *zone, int64_t time, kp_zone_piece
 	for (int i = -2; i <= 1; i++) {
 		kp_zone_change changes[2];
 
+		/* The last one may yet be taken back by another at once. */
+		if (count > 2 && near[count - 2].time > time)
+			break;
 		kp_zone_yearly_changes(zone, year + i, changes);
 		for (size_t c = 0; c < 2; c++) {
 			if (changes[c].time <= piece->begin)

@@ -187,7 +187,8 @@ static bool take_name(struct reader *r)
 			r->at++;
 		return take(r, '>');
 	}
-	while (r->at < r->end && ((*r->at >= 'a' && *r->at <= 'z') || (*r->at >= 'A' && *r->at <= 'Z')))
+	while (r->at < r->end &&
+	       ((*r->at >= 'a' && *r->at <= 'z') || (*r->at >= 'A' && *r->at <= 'Z')))
 		r->at++;
 	return r->at - start >= 3;
 }

@@ -9,7 +9,10 @@
  *   2. A reader's connection is used by the thread that holds its lease, by nobody else.
  *   3. A change that failed leaves nothing: it runs in a transaction that is rolled back, and when
  *      it shared one with others, each of those is run again alone.
- *   4. A broken connection is never handed out; it is opened anew first. A changed or deleted file
+ *   4. A change may have failed for what a neighbour before it wrote in the same transaction.
+ *      Such a failure counts only when that transaction was stored: when it was not, the change is
+ *      run again alone, and when nobody knows, its failure is UNCERTAIN, too.
+ *   5. A broken connection is never handed out; it is opened anew first. A changed or deleted file
  *      is found by each write and, by a reader, within CHECK_NS.
  *
  * Not here: retrying. UNCERTAIN and UNAVAILABLE are the caller's to judge.
@@ -207,9 +210,7 @@ static void run_alone(kp_database *database, kp_job *job)
 {
 	kp_lease *lease = &database->writer.lease;
 
-	job->status = revive(database, &database->writer, IDLE_CHECK_NS, &job->err);
-	if (job->status == KEEP_OK)
-		job->status = kp_sql_begin(lease->conn, KP_SQL_WRITE, &job->err);
+	job->status = kp_sql_begin(lease->conn, KP_SQL_WRITE, &job->err);
 	if (job->status != KEEP_OK)
 		return;
 	if (run_apply(job, lease) == KEEP_OK)
@@ -224,6 +225,30 @@ static void tell_all(kp_job *jobs, keep_status status, const keep_error *err)
 		job->status = status;
 		job->err = *err;
 	}
+}
+
+/* Each job in a transaction of its own. When one finds no backend, those behind it are told the
+   same and do not wait as long, one after the other. */
+static void run_each(kp_database *database, kp_job *jobs)
+{
+	for (kp_job *job = jobs; job; job = job->next) {
+		keep_error err = KEEP_ERROR_INIT;
+		keep_status status = revive(database, &database->writer, IDLE_CHECK_NS, &err);
+
+		if (status != KEEP_OK) {
+			tell_all(job, status, &err);
+			return;
+		}
+		run_alone(database, job);
+	}
+}
+
+/* Invariant 4: from the first change on. */
+static void tell_uncertain(kp_job *jobs, const keep_error *err)
+{
+	while (jobs && jobs->status != KEEP_OK)
+		jobs = jobs->next;
+	tell_all(jobs, KEEP_UNCERTAIN, err);
 }
 
 /* All jobs in one transaction. False: nothing was stored and each is to be tried alone. */
@@ -248,11 +273,7 @@ static bool run_together(kp_database *database, kp_job *jobs)
 	}
 	status = kp_sql_commit(lease->conn, &err);
 	if (status == KEEP_UNCERTAIN)
-		for (kp_job *job = jobs; job; job = job->next)
-			if (job->status == KEEP_OK) {
-				job->status = status;
-				job->err = err;
-			}
+		tell_uncertain(jobs, &err);
 	return status == KEEP_OK || status == KEEP_UNCERTAIN;
 }
 
@@ -261,8 +282,7 @@ static void run_jobs(void *ctx, kp_job *jobs, size_t count)
 	kp_database *database = ctx;
 
 	if (count == 1 || !run_together(database, jobs))
-		for (kp_job *job = jobs; job; job = job->next)
-			run_alone(database, job);
+		run_each(database, jobs);
 	if (database->writer.lease.conn && !database->writer.lease.conn->broken)
 		kp_tender_look(database->tender, database->writer.lease.conn);
 	drop_broken(database, &database->writer);

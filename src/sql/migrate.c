@@ -24,7 +24,9 @@
  *      refuses that before anything runs, and a savepoint around each is the second line: released
  *      in another transaction than it was set in, it is not there. The scan knows comments, quotes,
  *      dollar quotes and trigger bodies.
- *   5. What was applied is known by the SHA-256 of its SQL, so that a changed migration is noticed
+ *   5. A name that another program's table has is CONFLICT, `migrations` itself included: nothing
+ * of ours is made beside it, and nothing of it is changed.
+ *   6. What was applied is known by the SHA-256 of its SQL, so that a changed migration is noticed
  *      before anything is built on it.
  *
  * It takes no backup itself and never goes back a version.
@@ -301,6 +303,20 @@ static keep_status look_at_applied(kp_sql_conn *conn, const kp_migrations *migra
 	return status;
 }
 
+/* Invariant 5: reading our own `migrations` is no mistake, so the table is another's. */
+static keep_status look_at_table(kp_sql_conn *conn, const kp_migrations *migrations, int *version,
+				 keep_error *err)
+{
+	keep_status status = look_at_applied(conn, migrations, version, err);
+
+	if (status != KEEP_MISUSE)
+		return status;
+	if (err)
+		err->status = KEEP_CONFLICT;
+	return kp_prefix(err, KEEP_CONFLICT, "%s: the table migrations is another program's",
+			 migrations->service);
+}
+
 static keep_status look(kp_sql_conn *conn, const kp_migrations *migrations, int *version,
 			keep_error *err)
 {
@@ -309,7 +325,7 @@ static keep_status look(kp_sql_conn *conn, const kp_migrations *migrations, int 
 
 	*version = 0;
 	if (status == KEEP_OK && has_table)
-		status = look_at_applied(conn, migrations, version, err);
+		status = look_at_table(conn, migrations, version, err);
 	return status;
 }
 

@@ -214,9 +214,9 @@ static bool look(struct ring *ring, uint64_t *position, bool (*wants)(void *ctx,
 	return false;
 }
 
-static bool is_cancelled(const volatile int *cancelled)
+static bool is_cancelled(const _Atomic int *cancelled)
 {
-	return cancelled && __atomic_load_n(cancelled, __ATOMIC_ACQUIRE) != 0;
+	return cancelled && atomic_load(cancelled) != 0;
 }
 
 /* False when the time is over. */
@@ -239,7 +239,7 @@ static bool sleep_on(struct ring *ring, uint32_t seen, int64_t timeout_ms, int64
 
 bool kp_notify_wait(kp_notify *notify, uint64_t *position, int64_t timeout_ms,
 		    bool (*wants)(void *ctx, keep_bytes topic), void *ctx,
-		    const volatile int *cancelled)
+		    const _Atomic int *cancelled)
 {
 	struct ring *ring = notify->ring;
 	int64_t limit_ms = timeout_ms < INT_MAX ? timeout_ms : INT_MAX;

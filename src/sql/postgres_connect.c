@@ -1,5 +1,5 @@
 /*
- * postgres_connect.c - the PostgreSQL driver: open and close.
+ * postgres_connect.c - the PostgreSQL driver: open and close, and the look at a silent server.
  *
  * An open connection is one whose session is known: the database is UTF-8, the schema is there,
  * and every setting below was set and read back.
@@ -75,27 +75,34 @@ static PGconn *start_connecting(const kp_sql_options *options)
 	return PQconnectStartParams(names, values, 1);
 }
 
-/* Until connected, refused, or out of time; false: out of time. */
-static bool await_connection(PGconn *pg, int64_t timeout_ms)
+enum waited { WAITED_ENOUGH, WAITED_TOO_LONG, WAITED_FOR_OTHER };
+
+/* Until connected or refused (ENOUGH), or out of time, or `other_fd` (-1: none) has input. */
+static enum waited await_connection(PGconn *pg, int64_t timeout_ms, int other_fd)
 {
 	PostgresPollingStatusType state = PGRES_POLLING_WRITING;
 	int64_t end_ns = kp_monotonic_ns() + timeout_ms * 1000000;
 
 	while (state == PGRES_POLLING_WRITING || state == PGRES_POLLING_READING) {
-		struct pollfd at = {.fd = PQsocket(pg),
-				    .events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT};
+		struct pollfd at[] = {
+			{.fd = PQsocket(pg),
+			 .events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT},
+			{.fd = other_fd, .events = POLLIN},
+		};
 		int64_t left_ms = (end_ns - kp_monotonic_ns() + 999999) / 1000000;
 		int ready;
 
 		if (left_ms <= 0)
-			return false;
-		ready = poll(&at, 1, left_ms > INT_MAX ? INT_MAX : (int)left_ms);
+			return WAITED_TOO_LONG;
+		ready = poll(at, KP_COUNT(at), (int)left_ms);
 		if (ready < 0 && errno != EINTR)
-			return true;
+			break;
+		if (ready > 0 && at[1].revents)
+			return WAITED_FOR_OTHER;
 		if (ready > 0)
 			state = PQconnectPoll(pg);
 	}
-	return true;
+	return WAITED_ENOUGH;
 }
 
 /* The SQLSTATE in "…FATAL:  3D000: database …", as verbose messages have it; "" for none. */
@@ -131,7 +138,6 @@ static keep_status fail_connect(kp_pg_conn *conn, bool in_time, keep_error *err)
 
 static keep_status connect_to(kp_pg_conn *conn, const kp_sql_options *options, keep_error *err)
 {
-	int64_t timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 1;
 	bool is_list, in_time = true;
 	keep_status status = check_location(options->location, &is_list, err);
 
@@ -143,7 +149,7 @@ static keep_status connect_to(kp_pg_conn *conn, const kp_sql_options *options, k
 	(void)PQsetNoticeProcessor(conn->pg, log_notice, conn);
 	(void)PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
 	if (PQstatus(conn->pg) != CONNECTION_BAD)
-		in_time = await_connection(conn->pg, timeout_ms);
+		in_time = await_connection(conn->pg, conn->timeout_ms, -1) != WAITED_TOO_LONG;
 	if (!in_time && is_list)
 		PQreset(conn->pg);
 	(void)snprintf(conn->where, sizeof conn->where, "%s/%s",
@@ -157,11 +163,61 @@ static keep_status connect_to(kp_pg_conn *conn, const kp_sql_options *options, k
 	return KEEP_OK;
 }
 
+/* ---------------------------------------------------------------- a look at a silent server */
+
+enum { LOOK_MS_MAX = 1000, LOOK_OPTIONS_MAX = 64 };
+
+/* What this connection was made with, but to its one server, whatever that is good for. */
+static PGconn *start_look(kp_pg_conn *conn, const PQconninfoOption *options)
+{
+	static const char *const others[] = {"host", "hostaddr", "port", "target_session_attrs"};
+	const char *names[LOOK_OPTIONS_MAX + KP_COUNT(others)] = {
+		"host", "port", PQhostaddr(conn->pg)[0] ? "hostaddr" : NULL};
+	const char *values[LOOK_OPTIONS_MAX + KP_COUNT(others)] = {
+		PQhost(conn->pg), PQport(conn->pg), PQhostaddr(conn->pg)};
+	size_t count = names[2] ? 3 : 2;
+
+	for (; options->keyword && count < LOOK_OPTIONS_MAX; options++) {
+		bool wanted = options->val != NULL;
+
+		for (size_t i = 0; i < KP_COUNT(others); i++)
+			wanted = wanted && strcmp(options->keyword, others[i]) != 0;
+		if (!wanted)
+			continue;
+		names[count] = options->keyword;
+		values[count++] = options->val;
+	}
+	return PQconnectStartParams(names, values, 0);
+}
+
+bool kp_pg_server_answers(kp_pg_conn *conn)
+{
+	int64_t limit_ms = conn->timeout_ms < LOOK_MS_MAX ? conn->timeout_ms : LOOK_MS_MAX;
+	PQconninfoOption *options = PQconninfo(conn->pg);
+	PGconn *look = options ? start_look(conn, options) : NULL;
+	enum waited waited = WAITED_ENOUGH;
+	char sqlstate[6];
+	bool answers;
+
+	(void)PQsetNoticeProcessor(look, log_notice, conn);
+	(void)PQsetErrorVerbosity(look, PQERRORS_VERBOSE);
+	if (PQstatus(look) != CONNECTION_BAD)
+		waited = await_connection(look, limit_ms, PQsocket(conn->pg));
+	find_sqlstate(PQerrorMessage(look), sqlstate);
+	answers = waited == WAITED_FOR_OTHER || PQstatus(look) == CONNECTION_OK ||
+		  PQconnectionNeedsPassword(look) || sqlstate[0];
+	kp_log(KEEP_LOG_INFO, "PostgreSQL %s: silent for %lld ms, %s", conn->where,
+	       (long long)conn->timeout_ms, answers ? "and there" : "and to others, too");
+	PQfinish(look);
+	PQconninfoFree(options);
+	return answers;
+}
+
 /* ---------------------------------------------------------------- the schema */
 
 static keep_status run(kp_pg_conn *conn, const char *sql, PGresult **out, keep_error *err)
 {
-	PGresult *result = PQexec(conn->pg, sql);
+	PGresult *result = kp_pg_exec(conn, sql, NULL);
 	ExecStatusType got = PQresultStatus(result);
 
 	*out = NULL;
@@ -177,8 +233,7 @@ static keep_status run(kp_pg_conn *conn, const char *sql, PGresult **out, keep_e
 
 static keep_status has_schema(kp_pg_conn *conn, const char *schema, bool *has, keep_error *err)
 {
-	PGresult *result = PQexecParams(conn->pg, "SELECT FROM pg_namespace WHERE nspname = $1", 1,
-					NULL, &schema, NULL, NULL, 0);
+	PGresult *result = kp_pg_exec(conn, "SELECT FROM pg_namespace WHERE nspname = $1", schema);
 	keep_status status = KEEP_OK;
 
 	*has = PQntuples(result) > 0;
@@ -325,7 +380,6 @@ static keep_status apply_settings(kp_pg_conn *conn, const struct setting *settin
 static keep_status prepare_session(kp_pg_conn *conn, const kp_sql_options *options,
 				   const char *search_path, keep_error *err)
 {
-	int64_t lock_ms = options->timeout_ms > 0 ? options->timeout_ms : 1; /* 0 is for ever */
 	char lock_timeout[24];
 	struct setting settings[SETTINGS_MAX] = {
 		{"client_encoding", "UTF8"},
@@ -338,8 +392,7 @@ static keep_status prepare_session(kp_pg_conn *conn, const kp_sql_options *optio
 	};
 	size_t count = 7;
 
-	(void)snprintf(lock_timeout, sizeof lock_timeout, "%lld",
-		       (long long)(lock_ms > INT_MAX ? INT_MAX : lock_ms));
+	(void)snprintf(lock_timeout, sizeof lock_timeout, "%lld", (long long)conn->timeout_ms);
 	if (search_path)
 		settings[count++] = (struct setting){"search_path", search_path};
 	if (options->read_only)
@@ -423,6 +476,9 @@ keep_status kp_pg_open(const kp_sql_options *options, kp_sql_conn **out, keep_er
 	conn->base.caps = KP_SQL_PIPELINE | KP_SQL_TRANSACTIONAL_DDL | KP_SQL_SCHEMAS;
 	conn->base.read_only = options->read_only;
 	conn->unnamed = options->unnamed_statements;
+	conn->timeout_ms = options->timeout_ms > INT_MAX ? INT_MAX : options->timeout_ms;
+	if (conn->timeout_ms < 1) /* as a lock_timeout 0 is for ever */
+		conn->timeout_ms = 1;
 	status = connect_to(conn, options, err);
 	if (status == KEEP_OK)
 		status = check_encoding(conn, err);

@@ -7,6 +7,7 @@
  *      COMMIT of a transaction that failed, which is success in the protocol and none for us.
  *   3. UNCERTAIN is said exactly when COMMIT may have reached the server and no answer came. A
  *      server found gone before COMMIT is sent, or an earlier statement's failure, are certain.
+ *      A server that stopped answering is ended like one that went (postgres_pipeline.c).
  *   4. After commit and rollback the server is in no transaction, or the connection is broken.
  *
  * SIGPIPE: libpq sends with MSG_NOSIGNAL. Signal handlers: none.
@@ -141,37 +142,6 @@ static keep_status with_settings(kp_pg_conn *conn, const char *sql, keep_buffer 
 	return status;
 }
 
-static bool is_copy(const PGresult *result)
-{
-	ExecStatusType got = PQresultStatus(result);
-
-	return got == PGRES_COPY_IN || got == PGRES_COPY_OUT || got == PGRES_COPY_BOTH;
-}
-
-/* PQexec with our own waiting: the last result, or the first failure; NULL: the server is lost. */
-static PGresult *run_script(kp_pg_conn *conn, const char *sql)
-{
-	PGresult *kept = NULL, *result;
-	size_t told_len = 0;
-
-	if (!PQsendQuery(conn->pg, sql) || !kp_pg_write_out(conn))
-		return NULL;
-	for (;;) {
-		if (!kp_pg_await(conn, told_len))
-			break;
-		result = PQgetResult(conn->pg);
-		if (!result)
-			return kept;
-		PQclear(kept);
-		kept = result;
-		told_len = strlen(PQerrorMessage(conn->pg));
-		if (is_copy(result))
-			return kept;
-	}
-	PQclear(kept);
-	return NULL;
-}
-
 /* Judge what a script left: its failure, and a transaction that it opened or ended. */
 static keep_status script_result(kp_pg_conn *conn, const PGresult *result, keep_error *err)
 {
@@ -179,7 +149,7 @@ static keep_status script_result(kp_pg_conn *conn, const PGresult *result, keep_
 	PGTransactionStatusType state = PQtransactionStatus(conn->pg);
 	keep_status status = KEEP_OK;
 
-	if (is_copy(result)) {
+	if (kp_pg_is_copy(result)) {
 		conn->base.broken = true;
 		return kp_fail(err, KEEP_MISUSE, "PostgreSQL %s: COPY in a script", conn->where);
 	}
@@ -195,7 +165,7 @@ static keep_status script_result(kp_pg_conn *conn, const PGresult *result, keep_
 	}
 	if (!conn->base.broken && conn->in_transaction != (state != PQTRANS_IDLE)) {
 		if (state != PQTRANS_IDLE)
-			PQclear(PQexec(conn->pg, "ROLLBACK"));
+			PQclear(kp_pg_exec(conn, "ROLLBACK", NULL));
 		if (status == KEEP_OK)
 			status = kp_fail(err, KEEP_MISUSE,
 					 "PostgreSQL %s: a script began or ended a transaction",
@@ -224,7 +194,7 @@ keep_status kp_pg_script(kp_sql_conn *base, const char *sql, keep_error *err)
 		status = kp_pg_fail(conn, NULL, err);
 		goto out;
 	}
-	result = run_script(conn, text.data ? text.data : sql);
+	result = kp_pg_exec(conn, text.data ? text.data : sql, NULL);
 	status = script_result(conn, result, err);
 out:
 	PQclear(result);

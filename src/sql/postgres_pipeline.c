@@ -24,6 +24,11 @@
  *   4. An answer that makes no sense (nothing where something is due, twice) ends the connection:
  *      there is no way back in step with the server.
  *   5. A failed send leaves half a message in libpq's buffer: it ends the connection too.
+ *   6. No wait outlives the server. Of a stopped one, or one behind a cable that was pulled, the
+ *      socket tells nothing for a long time, and a statement may take long, too. So after each
+ *      timeout_ms without a byte the server is asked on a new connection: when it answers there,
+ *      the statement is merely long; when it does not, this connection ends. That makes timeout_ms
+ *      and a second at most.
  *
  * Outside of a transaction everything between two syncs is one transaction of the server, which
  * commits at the sync. So its failure may come after the result of the last item, and each
@@ -181,23 +186,51 @@ keep_status kp_pg_send(kp_pg_conn *conn, kp_pg_stmt *stmt, keep_error *err)
 	return KEEP_OK;
 }
 
+/* ---------------------------------------------------------------- waiting */
+
+/* Wait for `events` a little while; below 0: poll failed, 0: nothing happened. */
+static int wait_for(kp_pg_conn *conn, short events, short *happened)
+{
+	struct pollfd at = {.fd = PQsocket(conn->pg), .events = events};
+	int ready = poll(&at, 1,
+			 conn->timeout_ms < LOOK_AGAIN_MS ? (int)conn->timeout_ms : LOOK_AGAIN_MS);
+
+	*happened = ready > 0 ? at.revents : 0;
+	return ready < 0 && errno == EINTR ? 0 : ready;
+}
+
+/* Invariant 6; nothing happened since *heard_ns. */
+static bool is_there(kp_pg_conn *conn, int64_t *heard_ns)
+{
+	if (kp_monotonic_ns() - *heard_ns < conn->timeout_ms * 1000000)
+		return true;
+	if (!kp_pg_server_answers(conn))
+		return false;
+	*heard_ns = kp_monotonic_ns();
+	return true;
+}
+
 /* Invariant 3. */
 bool kp_pg_write_out(kp_pg_conn *conn)
 {
+	int64_t heard_ns = kp_monotonic_ns();
 	int left;
 
 	while ((left = PQflush(conn->pg)) > 0) {
-		struct pollfd at = {.fd = PQsocket(conn->pg), .events = POLLIN | POLLOUT};
+		short happened;
+		int ready = wait_for(conn, POLLIN | POLLOUT, &happened);
 
-		if (poll(&at, 1, -1) < 0 && errno != EINTR)
+		if (ready < 0)
 			return false;
-		if ((at.revents & (POLLIN | POLLHUP | POLLERR)) && !PQconsumeInput(conn->pg))
+		if ((happened & (POLLIN | POLLHUP | POLLERR)) && !PQconsumeInput(conn->pg))
+			return false;
+		if (ready > 0)
+			heard_ns = kp_monotonic_ns();
+		else if (!is_there(conn, &heard_ns))
 			return false;
 	}
 	return left == 0;
 }
-
-/* ---------------------------------------------------------------- reading */
 
 static bool is_out_of_memory(void)
 {
@@ -207,6 +240,31 @@ static bool is_out_of_memory(void)
 	return !probe;
 }
 
+bool kp_pg_await(kp_pg_conn *conn, size_t told_len)
+{
+	int64_t heard_ns = kp_monotonic_ns();
+
+	while (PQisBusy(conn->pg)) {
+		short happened;
+		int ready;
+
+		if (strlen(PQerrorMessage(conn->pg)) > told_len)
+			return false;
+		ready = wait_for(conn, POLLIN, &happened);
+		if (ready < 0)
+			return false;
+		if (ready > 0 && !PQconsumeInput(conn->pg))
+			return false;
+		if (ready > 0)
+			heard_ns = kp_monotonic_ns();
+		else if (is_out_of_memory() || !is_there(conn, &heard_ns))
+			return false;
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------- reading */
+
 /* What is read until the sync asked for has come. */
 struct reading {
 	bool synced;
@@ -214,25 +272,6 @@ struct reading {
 	size_t told_len; /* bytes of libpq's messages that came with results so far */
 	PGresult *last;  /* of the last item that went well */
 };
-
-bool kp_pg_await(kp_pg_conn *conn, size_t told_len)
-{
-	while (PQisBusy(conn->pg)) {
-		struct pollfd at = {.fd = PQsocket(conn->pg), .events = POLLIN};
-		int ready = 0;
-
-		if (strlen(PQerrorMessage(conn->pg)) > told_len)
-			return false;
-		ready = poll(&at, 1, LOOK_AGAIN_MS);
-		if (ready < 0 && errno != EINTR)
-			return false;
-		if (ready > 0 && !PQconsumeInput(conn->pg))
-			return false;
-		if (ready == 0 && is_out_of_memory())
-			return false;
-	}
-	return true;
-}
 
 /* Take one answer; false when the connection is of no use any more. */
 static bool read_one(kp_pg_conn *conn, struct reading *reading)
@@ -326,4 +365,38 @@ keep_status kp_pg_drain(kp_pg_conn *conn, PGresult **last, keep_error *err)
 	else
 		PQclear(reading.last);
 	return status;
+}
+
+/* ---------------------------------------------------------------- outside of the pipeline */
+
+bool kp_pg_is_copy(const PGresult *result)
+{
+	ExecStatusType got = PQresultStatus(result);
+
+	return got == PGRES_COPY_IN || got == PGRES_COPY_OUT || got == PGRES_COPY_BOTH;
+}
+
+PGresult *kp_pg_exec(kp_pg_conn *conn, const char *sql, const char *parameter)
+{
+	PGresult *kept = NULL, *result;
+	size_t told_len = 0;
+	int sent = parameter ? PQsendQueryParams(conn->pg, sql, 1, NULL, &parameter, NULL, NULL, 0)
+			     : PQsendQuery(conn->pg, sql);
+
+	if (!sent || !kp_pg_write_out(conn))
+		return NULL;
+	for (;;) {
+		if (!kp_pg_await(conn, told_len))
+			break;
+		result = PQgetResult(conn->pg);
+		if (!result)
+			return kept;
+		PQclear(kept);
+		kept = result;
+		told_len = strlen(PQerrorMessage(conn->pg));
+		if (kp_pg_is_copy(result))
+			return kept;
+	}
+	PQclear(kept);
+	return NULL;
 }

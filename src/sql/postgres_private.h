@@ -29,6 +29,7 @@ struct kp_pg_conn {
 	kp_sql_conn base;
 	PGconn *pg;
 	char where[160];      /* "host/database", for messages; never the conninfo */
+	int64_t timeout_ms;   /* of silence, after which the server is looked at; 1 to INT_MAX */
 	bool unnamed;         /* no prepared statements; settings go with each transaction */
 	char *local_settings; /* unnamed: the statement that sets them for one transaction */
 
@@ -119,15 +120,20 @@ keep_status kp_pg_ready(kp_pg_conn *conn, keep_error *err) KEEP_MUST_CHECK;
 /* A look at the socket without a round trip: is the server still there? */
 bool kp_pg_is_alive(kp_pg_conn *conn);
 /*
- * Wait until PQgetResult need not; false: the connection is lost. libpq's own waiting has no end in
+ * Wait until PQgetResult need not; false: the connection is lost, or the server says nothing to
+ * anybody (invariant 6 of the file). libpq's own waiting has no end in
  * two cases of no memory. It takes the server's last word, has no room for the result of a sync,
  * and goes on as if more were to come: all that shows is a message longer than `told_len`, the
  * bytes of messages that came with results. And it leaves a notification it has no room for unread,
  * to read it with the next bytes, which need not come: so it is asked again now and then.
  */
 bool kp_pg_await(kp_pg_conn *conn, size_t told_len);
-/* Write what libpq has buffered, reading meanwhile; false: the connection is lost. */
+/* Write what libpq has buffered, reading meanwhile; false: as above. */
 bool kp_pg_write_out(kp_pg_conn *conn);
+/* PQexec, or with a text for $1 PQexecParams, with our own waiting, outside of pipeline mode: the
+   last result, or the first failure; NULL: the server is lost. Ends at COPY, too. */
+PGresult *kp_pg_exec(kp_pg_conn *conn, const char *sql, const char *parameter);
+bool kp_pg_is_copy(const PGresult *result);
 /* Pipeline mode on or off; nothing may be pending. */
 bool kp_pg_set_pipeline(kp_pg_conn *conn, bool on);
 /* Keep the transaction's first failure. */
@@ -155,6 +161,9 @@ keep_status kp_pg_script(kp_sql_conn *base, const char *sql, keep_error *err);
 
 keep_status kp_pg_open(const kp_sql_options *options, kp_sql_conn **out, keep_error *err);
 void kp_pg_close(kp_sql_conn *base);
+/* Does the server that this connection is to answer a newcomer, or us, within a second? True also
+   when its answer is a refusal. */
+bool kp_pg_server_answers(kp_pg_conn *conn);
 
 /* ---------------------------------------------------------------- postgres_wait.c */
 

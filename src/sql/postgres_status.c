@@ -40,6 +40,8 @@ keep_status kp_pg_status(const char *sqlstate)
 		{"40003", KEEP_UNCERTAIN},   /* CockroachDB: an ambiguous commit */
 		{"40", KEEP_BUSY},           /* serialization failure, deadlock */
 		{"42501", KEEP_DENIED},      /* no privilege */
+		{"42P07", KEEP_CONFLICT},    /* a new table or index has the name of another */
+		{"42710", KEEP_CONFLICT},    /* a new trigger, type, … has */
 		{"42", KEEP_MISUSE},         /* syntax, unknown names, wrong types */
 		{"44", KEEP_CONFLICT},       /* a view's check option */
 		{"53200", KEEP_NO_MEMORY},   /* of the server */

@@ -26,7 +26,7 @@ typedef enum kp_kind {
 	KP_REAL, /* finite */
 	KP_BOOL,
 	KP_TIME, /* int64_t ms; SQLite: RFC 3339 UTC text of fixed width; PostgreSQL: timestamptz */
-	KP_JSON	 /* keep_bytes of JSON; SQLite: TEXT; PostgreSQL: json (text kept as it is) */
+	KP_JSON  /* keep_bytes of JSON; SQLite: TEXT; PostgreSQL: json (text kept as it is) */
 } kp_kind;
 
 /* One parameter or column. */
@@ -46,21 +46,21 @@ enum kp_sql_caps {
 	KP_SQL_ONE_WRITER = 1 << 0, /* one writing transaction at a time in the whole database */
 	KP_SQL_PIPELINE = 1 << 1,   /* queued statements share one round trip */
 	KP_SQL_TRANSACTIONAL_DDL = 1 << 2,
-	KP_SQL_LISTEN = 1 << 3,	    /* notify/listen doors work (probed at open) */
-	KP_SQL_SCHEMAS = 1 << 4,    /* options.schema is honoured */
+	KP_SQL_LISTEN = 1 << 3,  /* notify/listen doors work (probed at open) */
+	KP_SQL_SCHEMAS = 1 << 4, /* options.schema is honoured */
 };
 
 typedef struct kp_sql_options {
 	const char *location; /* SQLite: the file; PostgreSQL: a libpq conninfo or URI */
 	const char *schema;   /* PostgreSQL: set as search_path; created when `create` */
-	bool create;	      /* else a missing file or schema is NOT_FOUND */
+	bool create;          /* else a missing file or schema is NOT_FOUND */
 	bool read_only;
 	bool relaxed; /* SQLite: synchronous NORMAL; PostgreSQL: synchronous_commit off */
 	bool unnamed_statements; /* for PgBouncer in transaction mode: no prepared statements */
-	int64_t timeout_ms; /* busy and lock waits, connect; 0: 5000 */
-	int64_t mmap_bytes;	 /* SQLite */
-	int64_t cache_bytes;	 /* SQLite */
-	int page_bytes;		 /* SQLite, at creation; 0: 4096 */
+	int64_t timeout_ms;      /* busy and lock waits, connect, a server's silence; 0: 5000 */
+	int64_t mmap_bytes;      /* SQLite */
+	int64_t cache_bytes;     /* SQLite */
+	int page_bytes;          /* SQLite, at creation; 0: 4096 */
 } kp_sql_options;
 
 typedef enum kp_sql_mode { KP_SQL_READ, KP_SQL_WRITE } kp_sql_mode;
@@ -102,9 +102,9 @@ typedef struct kp_sql_driver {
 	/* `index` from 1. Bytes are borrowed until reset or finish. */
 	keep_status (*bind)(kp_sql_stmt *stmt, int index, const kp_value *value, keep_error *err);
 	/* The first step runs the statement. *has_row is false at the end of the rows. A change
-	   outside of a transaction is its own commit, and may be UNCERTAIN like one. After a failure
-	   inside of a transaction only rollback (or a commit that fails) is of use: PostgreSQL
-	   answers everything else with that failure. */
+	   outside of a transaction is its own commit, and may be UNCERTAIN like one. After a
+	   failure inside of a transaction only rollback (or a commit that fails) is of use:
+	   PostgreSQL answers everything else with that failure. */
 	keep_status (*step)(kp_sql_stmt *stmt, bool *has_row, keep_error *err);
 	/* `index` from 0. Bytes stay valid until the next step, reset or finish. A stored value
 	   that is not of `kind` is CORRUPT. */
@@ -134,9 +134,10 @@ typedef struct kp_sql_driver {
 	/* Cheap: is the backend still what was opened? UNAVAILABLE: the file was deleted or
 	   replaced, the server closed the connection. */
 	keep_status (*check)(kp_sql_conn *conn, keep_error *err);
-	/* Housekeeping (SQLite: checkpoints). falls_due: a cheap look after a commit, true once each time.
-	   maintain: do what is due, inline, on the connection that wrote. tend: do it beside writers,
-	   on a connection and in a thread of its own. Never makes a caller's write fail; what goes wrong is logged. */
+	/* Housekeeping (SQLite: checkpoints). falls_due: a cheap look after a commit, true once
+	   each time. maintain: do what is due, inline, on the connection that wrote. tend: do it
+	   beside writers, on a connection and in a thread of its own. Never makes a caller's write
+	   fail; what goes wrong is logged. */
 	bool (*falls_due)(kp_sql_conn *conn);
 	void (*maintain)(kp_sql_conn *conn);
 	void (*tend)(kp_sql_conn *conn);
@@ -156,7 +157,7 @@ struct kp_sql_conn {
 	unsigned caps;
 	bool in_transaction;
 	bool read_only; /* as it was opened; kp_sql_open says so */
-	bool broken; /* only close is left; a database replaces it */
+	bool broken;    /* only close is left; a database replaces it */
 	/* What was opened, where the same location can come to mean something else: a file's device
 	   and inode. 0, 0: nothing to compare. */
 	uint64_t place[2];
@@ -285,7 +286,8 @@ typedef struct kp_record {
 #define KP_FIELD_MEMBERS(kind_, type_, member_)                                                    \
 	.name = #member_, .offset = offsetof(type_, member_),                                      \
 	.size = sizeof(((type_ *)0)->member_), .align = _Alignof(KP_CTYPE_##kind_),                \
-	.kind = _Generic(((type_ *)0)->member_, KP_CTYPE_##kind_: KP_##kind_)
+	.kind = _Generic(((type_ *)0)->member_, KP_CTYPE_##kind_                                   \
+			 : KP_##kind_)
 #define KP_FIELD(kind_, type_, member_, flags_, allowed_)                                          \
 	{                                                                                          \
 		KP_FIELD_MEMBERS(kind_, type_, member_), .flags = (flags_), .allowed = (allowed_)  \
@@ -294,8 +296,9 @@ typedef struct kp_record {
 #define KP_FIELD_OPTIONAL(kind_, type_, member_, flags_)                                           \
 	{                                                                                          \
 		KP_FIELD_MEMBERS(kind_, type_, member_),                                           \
-		.flags = _Generic(((type_ *)0)->has_##member_, bool: (flags_)),                    \
-		.has_offset = offsetof(type_, has_##member_)                                       \
+			.flags = _Generic(((type_ *)0)->has_##member_, bool                        \
+					  : (flags_)),                                             \
+			.has_offset = offsetof(type_, has_##member_)                               \
 	}
 #define KP_RECORD(type_, table_, flags_, fields_)                                                  \
 	{                                                                                          \
@@ -343,7 +346,7 @@ keep_status kp_record_json(const kp_record *record, const void *object, kp_json_
 /* ---------------------------------------------------------------- migrations (migrate.c) */
 
 typedef struct kp_migration {
-	int version;	  /* 1, 2, 3 … without a gap */
+	int version;      /* 1, 2, 3 … without a gap */
 	const char *name; /* "0001_first" */
 	const char *sql;
 } kp_migration;
@@ -365,6 +368,7 @@ typedef struct kp_migrations {
  * nothing to do. When nothing is pending, nothing is locked and nothing is written.
  * TOO_NEW: the database knows a later version. CORRUPT: an applied one has another checksum or is
  * missing. INVALID: a migration would begin or end a transaction itself, or the list has a gap.
+ * CONFLICT: a table of another program has the name of one of ours, and stays as it is.
  * MISUSE: the connection is in a transaction, or lacks KP_SQL_TRANSACTIONAL_DDL. UNCERTAIN: as of
  * commit; call again. On a read-only connection: NOT_FOUND when the database has no version yet,
  * CONFLICT when something is pending.
@@ -383,7 +387,7 @@ typedef struct kp_database_options {
 	kp_sql_options sql;
 	const kp_migrations *migrations;    /* NULL: none */
 	const kp_statement_set *statements; /* kept prepared on every connection */
-	int readers_max;		    /* 0: 4 */
+	int readers_max;                    /* 0: 4 */
 } kp_database_options;
 
 keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_options *options,
@@ -396,7 +400,8 @@ typedef struct kp_lease {
 	kp_sql_conn *conn;
 	kp_sql_stmt **prepared; /* by statement index; NULL until first used */
 	const kp_statement_set *statements;
-	/* An apply sets it when it fails before it changed anything: its neighbours then go on. */
+	/* An apply sets it when it fails before it changed anything: its neighbours then go on. Its
+	   own failure stands as far as their transaction does. */
 	bool unchanged;
 	void *slot; /* not for callers */
 } kp_lease;
@@ -455,7 +460,8 @@ typedef struct kp_tender kp_tender;
 /* Borrows `options`. Nothing starts yet. */
 keep_status kp_tender_open(const kp_sql_driver *driver, const kp_sql_options *options,
 			   kp_tender **out, keep_error *err) KEEP_MUST_CHECK;
-/* After a commit on `writer`, by the thread that made it: wake the tender when something fell due. */
+/* After a commit on `writer`, by the thread that made it: wake the tender when something fell due.
+ */
 void kp_tender_look(kp_tender *tender, kp_sql_conn *writer);
 /* Ends the thread, after the round under way. Accepts NULL. */
 void kp_tender_close(kp_tender **tender);
@@ -468,11 +474,14 @@ void kp_tender_close(kp_tender **tender);
  * that sleep. The kernel releases it when a process dies.
  */
 typedef struct kp_guard {
-	int fd;			      /* -1: none */
+	int fd;                       /* -1: none */
 	struct kp_guard_words *words; /* where waiters sleep; a mapping of the file */
 } kp_guard;
 
-#define KP_GUARD_INIT {.fd = -1}
+#define KP_GUARD_INIT                                                                              \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
 
 keep_status kp_guard_open(kp_guard *guard, const char *file, keep_error *err) KEEP_MUST_CHECK;
 void kp_guard_close(kp_guard *guard);
@@ -503,7 +512,7 @@ uint64_t kp_notify_position(kp_notify *notify);
  */
 bool kp_notify_wait(kp_notify *notify, uint64_t *position, int64_t timeout_ms,
 		    bool (*wants)(void *ctx, keep_bytes topic), void *ctx,
-		    const volatile int *cancelled);
+		    const _Atomic int *cancelled);
 /* Wake this process's and others' waiters without a topic: each looks at its `cancelled`. */
 void kp_notify_wake(kp_notify *notify);
 

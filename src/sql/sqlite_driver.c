@@ -96,6 +96,18 @@ keep_status kp_sqlite_status(int rc, int system_errno)
 	}
 }
 
+/* SQLite has one code for a wrong statement and for one whose new table, index, view or trigger has
+   the name of another: the first is our mistake, the second the database's state. */
+static bool is_name_taken(int rc, const char *message)
+{
+	static const char begins[] = "there is already ", ends[] = " already exists";
+	size_t len = strlen(message), end_len = sizeof ends - 1;
+
+	return (rc & 0xff) == SQLITE_ERROR &&
+	       (strncmp(message, begins, sizeof begins - 1) == 0 ||
+		(len > end_len && strcmp(message + len - end_len, ends) == 0));
+}
+
 keep_status kp_sqlite_fail(struct kp_sqlite *conn, keep_error *err)
 {
 	int rc = sqlite3_extended_errcode(conn->db);
@@ -106,6 +118,8 @@ keep_status kp_sqlite_fail(struct kp_sqlite *conn, keep_error *err)
 
 	if (status == KEEP_OK) /* SQLite kept no code: it had no memory even for that */
 		status = KEEP_NO_MEMORY;
+	if (is_name_taken(rc, sqlite3_errmsg(conn->db)))
+		status = KEEP_CONFLICT;
 	status = kp_fail(err, status, "%s: %s%s%s", conn->path, sqlite3_errmsg(conn->db),
 			 reason ? ": " : "", reason ? reason : "");
 	if (err)

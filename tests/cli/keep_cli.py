@@ -6,7 +6,9 @@ import unittest
 
 COMMAND = os.environ.get("KEEP_COMMAND", "build/keep")
 SOURCE = os.environ.get("KEEP_SOURCE", os.getcwd())
-SECONDS = 60
+PATIENCE = int(os.environ.get("KEEP_TEST_PATIENCE", "1"))
+SECONDS = 60 * PATIENCE
+SOON = 10 * PATIENCE
 
 
 def environment(home=None):

@@ -4,7 +4,7 @@ import json
 import signal
 import unittest
 
-from keep_cli import CliTest
+from keep_cli import SOON, CliTest
 
 
 class Call(CliTest):
@@ -70,7 +70,7 @@ class Call(CliTest):
         self.assertEqual(sorted((str(a["id"]), a["result"]) for a in (answer(), answer())),
                          [("2", None), ("w", True)])
         process.stdin.close()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(SOON), 0)
 
     def test_a_change_by_another_process_ends_a_watch(self):
         process, ask, answer = self.serve()
@@ -80,7 +80,7 @@ class Call(CliTest):
         self.ok("engine", "set", "home", "chat/1", "v")
         self.assertEqual(answer(), {"id": "w", "ok": True, "result": True})
         process.stdin.close()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(SOON), 0)
 
     def test_a_watch_in_one_batch_with_the_change_sees_it(self):
         for _ in range(20):
@@ -102,7 +102,7 @@ class Call(CliTest):
         ask("again", "engine.watch", path="chat", timeout_ms=0)
         self.assertEqual(answer(), {"id": "again", "ok": True, "result": False})
         process.stdin.close()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(SOON), 0)
 
     def test_the_end_of_input_waits_for_the_waits(self):
         out = self.call({"id": 1, "call": "engine.watch", "with": {"path": "a", "timeout_ms": 100}})
@@ -116,7 +116,7 @@ class Call(CliTest):
             self.assertEqual(answer()["id"], 1)
             process.send_signal(number)
             self.assertEqual(answer(), {"id": "w", "ok": True, "result": False})
-            self.assertEqual((process.wait(10), process.stderr.read()), (128 + number, b""))
+            self.assertEqual((process.wait(SOON), process.stderr.read()), (128 + number, b""))
 
     def test_a_reader_that_goes_away_ends_it_with_a_wait_under_way(self):
         process, ask, answer = self.serve()
@@ -124,7 +124,7 @@ class Call(CliTest):
         ask(1, "engine.count", path="")
         self.assertEqual(answer()["id"], 1)
         process.stdout.close()
-        self.assertEqual((process.wait(10), process.stderr.read()), (0, b""))
+        self.assertEqual((process.wait(SOON), process.stderr.read()), (0, b""))
 
     def test_a_session_on_one_engines_own_url(self):
         out = self.call({"id": 1, "call": "engine.set", "with": {"path": "a", "value": "v"}},

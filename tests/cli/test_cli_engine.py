@@ -5,7 +5,7 @@ import os
 import signal
 import unittest
 
-from keep_cli import CliTest
+from keep_cli import SOON, CliTest
 
 
 class Engine(CliTest):
@@ -162,7 +162,7 @@ class Engine(CliTest):
             watch = self.start("engine", "watch", url, "chat", "--announce")
             self.assertEqual(watch.stdout.readline(), b"waiting\n")
             self.ok("engine", "set", url, "chat/1", "v")
-            self.assertEqual((watch.stdout.read(), watch.wait(10)), (b"changed\n", 0))
+            self.assertEqual((watch.stdout.read(), watch.wait(SOON)), (b"changed\n", 0))
 
     def test_ctrl_c_ends_a_watch_cleanly(self):
         for url in self.each():
@@ -171,7 +171,7 @@ class Engine(CliTest):
                 watch = self.start("engine", "watch", url, "--announce")
                 self.assertEqual(watch.stdout.readline(), b"waiting\n")
                 watch.send_signal(number)
-                self.assertEqual((watch.wait(10), watch.stdout.read(), watch.stderr.read()),
+                self.assertEqual((watch.wait(SOON), watch.stdout.read(), watch.stderr.read()),
                                  (128 + number, b"", b""))
 
     def test_a_reader_that_goes_away_is_no_failure(self):
@@ -181,7 +181,7 @@ class Engine(CliTest):
             process = self.start("engine", verb, "sqlite:x.db", "p", "--limit", "1000")
             process.stdout.read(10)
             process.stdout.close()
-            self.assertEqual((process.wait(10), process.stderr.read()), (0, b""))
+            self.assertEqual((process.wait(SOON), process.stderr.read()), (0, b""))
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full")
     def test_output_that_cannot_be_written_is_a_failure(self):

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from keep_cli import COMMAND, SOURCE, CliTest, environment
+from keep_cli import COMMAND, SECONDS, SOURCE, CliTest, environment
 
 VERBS = ("get", "set", "unset", "list", "count", "clear", "scan", "compare_and_set", "batch", "watch", "describe")
 STATUSES = ("INVALID", "CONFLICT", "DENIED", "BUSY", "FULL", "UNAVAILABLE", "UNCERTAIN", "CORRUPT", "TOO_NEW",
@@ -84,7 +84,7 @@ class Help(CliTest):
     @unittest.skipUnless(os.path.exists(os.path.join(SOURCE, "examples", "run.sh")), "no example")
     def test_the_example_runs(self):
         done = subprocess.run([os.path.join(SOURCE, "examples", "run.sh"), COMMAND], capture_output=True,
-                              cwd=self.folder, env=environment("elsewhere"), timeout=60, check=False)
+                              cwd=self.folder, env=environment("elsewhere"), timeout=SECONDS, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         for piece in (b"    3\tIt is raining here\n    2\tIs the train on time?\n", b"    the watch says: changed\n",
                       b"    The train is late\n", b"    0\n", b"    (exit status 1)\n", b"docs/reference"):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import unittest
 
-from keep_cli import COMMAND, CliTest, environment
+from keep_cli import COMMAND, SOON, CliTest, environment
 
 URLS = ("memory:", "sqlite:x.db", "file:x")
 
@@ -185,7 +185,7 @@ class Lines(CliTest):
         process.stdin.write((line + reads * 9999).encode())
         process.stdin.close()
         self.assertEqual(len(process.stdout.read().splitlines()), 10000)
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(SOON), 0)
 
     def test_one_request_at_a_time_is_answered_at_once(self):
         process = self.start("engine", "batch", "sqlite:x.db")
@@ -195,7 +195,7 @@ class Lines(CliTest):
             self.assertTrue(select.select([process.stdout], [], [], 10)[0])
             self.assertEqual(process.stdout.readline(), f'{{"id":{i},"ok":true,"result":null}}\n'.encode())
         process.stdin.close()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(SOON), 0)
 
     def test_a_client_that_stops_in_the_middle_of_a_line(self):
         for url in ("memory:", "sqlite:x.db"):
@@ -211,7 +211,7 @@ class Lines(CliTest):
         process.stdout.readline()
         process.stdout.close()
         # Although the input stays open.
-        self.assertEqual((process.wait(10), process.stderr.read()), (0, b""))
+        self.assertEqual((process.wait(SOON), process.stderr.read()), (0, b""))
         self.assertEqual(self.ok("engine", "get", "sqlite:x.db", "a"), b"b")
 
     def test_closed_descriptors_harm_nothing(self):
@@ -232,7 +232,7 @@ class Lines(CliTest):
             process.stdin.flush()
             self.assertEqual(process.stdout.readline(), b'{"id":1,"ok":true,"result":null}\n')
             process.send_signal(number)
-            self.assertEqual((process.wait(10), process.stdout.read(), process.stderr.read()),
+            self.assertEqual((process.wait(SOON), process.stdout.read(), process.stderr.read()),
                              (128 + number, b"", b""))
 
     def test_a_line_over_the_limit_is_skipped_in_bounded_memory(self):
@@ -250,7 +250,7 @@ class Lines(CliTest):
             peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
         self.assertLess(peak, 100000, "kilobytes at the peak")
         process.stdin.close()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(SOON), 0)
 
     def test_a_value_of_64_mib_of_escapes_goes_through(self):
         value = "\\u0001" * (64 << 20)
@@ -264,7 +264,7 @@ class Lines(CliTest):
         process.stdin.write(b'{"id":3,"op":"set","path":"a","value":"' + b"x" * ((64 << 20) + 1) + b'"}\n')
         process.stdin.close()
         self.assertEqual(json.loads(process.stdout.readline())["status"], "FULL")
-        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(process.wait(SOON), 0)
 
     def test_a_small_pipe_loses_nothing(self):
         reader, writer = os.pipe()
@@ -278,7 +278,7 @@ class Lines(CliTest):
         process.stdin.close()
         with open(reader, "rb") as answers:
             lines = answers.read().splitlines()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(SOON), 0)
         self.assertEqual(len(lines), 201)
         self.assertTrue(all(json.loads(line)["result"] == value for line in lines[1:]))
 

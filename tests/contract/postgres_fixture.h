@@ -13,7 +13,7 @@
 /* A schema that no other test program uses. */
 static inline const char *test_schema(void)
 {
-	static char name[32];
+	static _Thread_local char name[32]; /* threads open connections, too */
 
 	snprintf(name, sizeof name, "keep_pg_%d", (int)getpid());
 	return name;

@@ -61,6 +61,7 @@ static void expect_refusal(const kp_migrations *list, keep_status expected, cons
 	keep_status status = kp_migrate(conn, list, &err);
 
 	CHECK(status == expected, "%s: %s", keep_status_name(status), err.message);
+	assert_int_equal(err.status, expected);
 	CHECK(strstr(err.message, words), "\"%s\" is not in: %s", words, err.message);
 	assert_false(conn->in_transaction);
 }
@@ -209,6 +210,38 @@ static void a_failing_migration_names_itself_and_leaves_everything_as_it_was(voi
 	assert_int_equal(query_int(conn, "SELECT count(*) FROM note"), 0);
 	migrate_to(3);
 	expect_version(3);
+}
+
+static void a_name_that_another_program_uses_is_a_conflict_and_stays(void **state)
+{
+	static const char *const taken[] = {
+		"CREATE TABLE note (name text); INSERT INTO note VALUES ('theirs')",
+		"CREATE TABLE others (name text); INSERT INTO others VALUES ('theirs');"
+		"CREATE VIEW note AS SELECT * FROM others",
+		"CREATE TABLE migrations (name text); INSERT INTO migrations VALUES ('theirs')",
+		"CREATE TABLE migrations (id bigint, name text);"
+		"INSERT INTO migrations VALUES (1, 'theirs')",
+	};
+	kp_migrations list = make_list(3);
+
+	for (size_t i = 0; i < KP_COUNT(taken); i++) {
+		bool own_list = strstr(taken[i], "TABLE migrations") != NULL;
+
+		OK(kp_sql_script(conn, taken[i], &err));
+		expect_refusal(&list, KEEP_CONFLICT,
+			       own_list ? "migrations is another program's"
+					: "engine migration 0001_first");
+		CHECK(own_list || strstr(err.message, "already"), "%s", err.message);
+		assert_int_equal(query_int(conn, own_list ? "SELECT count(*) FROM migrations "
+							    "WHERE name = 'theirs'"
+							  : "SELECT count(*) FROM note "
+							    "WHERE name = 'theirs'"),
+				 1);
+		assert_true(own_list || !has_table("migrations"));
+		assert_false(own_list && has_table("note"));
+		close_database(state);
+		make_database(state);
+	}
 }
 
 static void a_newer_database_is_refused_and_not_touched(void **state)
@@ -425,6 +458,7 @@ int main(void)
 		ON_DATABASE(a_backup_is_asked_for_only_when_there_is_something_to_lose),
 		ON_DATABASE(a_database_that_an_older_release_wrote_is_brought_up_to_date),
 		ON_DATABASE(a_failing_migration_names_itself_and_leaves_everything_as_it_was),
+		ON_DATABASE(a_name_that_another_program_uses_is_a_conflict_and_stays),
 		ON_DATABASE(a_newer_database_is_refused_and_not_touched),
 		ON_DATABASE(a_changed_migration_is_corrupt),
 		ON_DATABASE(a_missing_row_is_corrupt),

@@ -276,13 +276,44 @@ static void a_role_with_too_many_connections_is_busy(void **state)
 
 static void a_setting_that_does_not_take_is_named(void **state)
 {
+	char sql[512], location[256];
+	kp_sql_options options;
+	kp_sql_conn *none = NULL;
+	keep_error err;
+
+	(void)state;
+	/* A set_config that does nothing, found before the server's own, stands for a server or a
+	   pooler that ignores one setting. */
+	snprintf(sql, sizeof sql,
+		 "CREATE FUNCTION %s.set_config(name text, value text, is_local boolean) "
+		 "RETURNS text LANGUAGE sql AS $$ SELECT CASE name WHEN 'synchronous_commit' "
+		 "THEN value ELSE pg_catalog.set_config(name, value, is_local) END $$",
+		 test_schema());
+	run_script(conn, sql);
+	snprintf(location, sizeof location, "%s options='-c search_path=%s,pg_catalog'",
+		 server_environment("KEEP_TEST_POSTGRES"), test_schema());
+	options = (kp_sql_options){.location = location, .timeout_ms = 2000};
+	OK(kp_sql_open(&kp_sql_postgres, &options, &none, &err)); /* as it is anyway */
+	kp_sql_close(&none);
+	options.relaxed = true;
+	for (int unnamed = 0; unnamed <= 1; unnamed++) {
+		options.unnamed_statements = unnamed;
+		assert_int_equal(kp_sql_open(&kp_sql_postgres, &options, &none, &err),
+				 KEEP_UNAVAILABLE);
+		assert_null(none);
+		assert_non_null(strstr(err.message, "synchronous_commit is on, and cannot be "
+						    "set to off"));
+	}
+}
+
+static void a_role_without_a_privilege_is_denied(void **state)
+{
 	char sql[160], location[256];
 	kp_sql_options options;
 	kp_sql_conn *none = NULL;
 	keep_error err;
 
 	(void)state;
-	/* A role that may not use a setting stands for a server that ignores one. */
 	snprintf(sql, sizeof sql,
 		 "CREATE ROLE keep_plain_%d LOGIN; GRANT ALL ON SCHEMA %s TO keep_plain_%d",
 		 (int)getpid(), test_schema(), (int)getpid());
@@ -671,6 +702,7 @@ int main(void)
 		TEST(a_database_that_is_not_utf8_is_refused),
 		TEST(a_role_with_too_many_connections_is_busy),
 		TEST(a_setting_that_does_not_take_is_named),
+		TEST(a_role_without_a_privilege_is_denied),
 		TEST(every_kind_comes_back_as_it_went),
 		TEST(what_is_stored_otherwise_is_corrupt_and_named),
 		TEST(microseconds_are_cut_downwards),

@@ -302,6 +302,7 @@ static void one_of_a_deadlock_is_busy(void **state)
 /* ---------------------------------------------------------------- a server that goes away */
 
 static struct server server;
+static char one_location[sizeof server.location + 16];
 
 static int set_up_server(void **state)
 {
@@ -479,6 +480,111 @@ static void a_server_that_does_not_answer_ends_an_open_in_time(void **state)
 	server_resume(&server);
 }
 
+static void a_long_statement_is_waited_for_while_the_server_answers_others(void **state)
+{
+	kp_sql_options options = {.location = server.location, .timeout_ms = 100};
+	kp_sql_conn *other = open_with(&options);
+
+	(void)state;
+	OK(try_sql(other, "SELECT pg_sleep(1)", &err));
+	run_script(other, "SELECT pg_sleep(0.5); SELECT pg_sleep(0.5)");
+	/* That one more connection is refused is an answer, too. */
+	run_script(conn, "CREATE ROLE one LOGIN CONNECTION LIMIT 1");
+	kp_sql_close(&other);
+	snprintf(one_location, sizeof one_location, "%s user=one", server.location);
+	options.location = one_location;
+	other = open_with(&options);
+	OK(try_sql(other, "SELECT pg_sleep(1)", &err));
+	kp_sql_close(&other);
+}
+
+/* On a connection of its own, with the server stopped before `run`. */
+static void want_status_of_silence(keep_status (*run)(kp_sql_conn *own), keep_status wanted)
+{
+	kp_sql_options options = {.location = server.location, .timeout_ms = 300};
+	kp_sql_conn *own = open_with(&options);
+	int64_t begun_ns;
+	keep_status status;
+
+	OK(kp_sql_begin(own, KP_SQL_WRITE, &err)); /* its preparations are over */
+	kp_sql_rollback(own);
+	server_pause(&server);
+	begun_ns = kp_monotonic_ns();
+	status = run(own);
+	CHECK(status == wanted, "%s: %s", keep_status_name(status), err.message);
+	assert_in_range((kp_monotonic_ns() - begun_ns) / 1000000, 290, 1300);
+	assert_true(own->broken);
+	kp_sql_rollback(own);
+	kp_sql_close(&own);
+	server_resume(&server);
+}
+
+static keep_status run_query(kp_sql_conn *own)
+{
+	return try_sql(own, "SELECT count(*) FROM item", &err);
+}
+
+static keep_status run_change(kp_sql_conn *own)
+{
+	return try_sql(own, "DELETE FROM item", &err);
+}
+
+static keep_status run_a_script(kp_sql_conn *own)
+{
+	return kp_sql_script(own, "DELETE FROM item; DELETE FROM item", &err);
+}
+
+static keep_status run_transaction(kp_sql_conn *own)
+{
+	keep_status status = kp_sql_begin(own, KP_SQL_WRITE, &err);
+
+	if (status == KEEP_OK)
+		status = try_sql(own, "DELETE FROM item", &err);
+	return status == KEEP_OK ? kp_sql_commit(own, &err) : status;
+}
+
+static keep_status run_commit(kp_sql_conn *own)
+{
+	kp_sql_stmt *insert = prepare_insert(own);
+	keep_status status = kp_sql_begin(own, KP_SQL_WRITE, &err);
+
+	if (status == KEEP_OK)
+		status = queue_item(insert, 1, KEEP_BYTES("a"), &err);
+	if (status == KEEP_OK)
+		status = kp_sql_commit(own, &err);
+	kp_sql_finish(&insert);
+	return status;
+}
+
+/* More than the sockets take: the wait is in writing. */
+static keep_status run_large(kp_sql_conn *own)
+{
+	static char large[16 << 20];
+	kp_sql_stmt *insert = prepare_insert(own);
+	keep_status status = kp_sql_begin(own, KP_SQL_WRITE, &err);
+
+	memset(large, 'a', sizeof large);
+	if (status == KEEP_OK)
+		status = queue_item(insert, 2, (keep_bytes){large, sizeof large}, &err);
+	kp_sql_finish(&insert);
+	return status;
+}
+
+static void a_stopped_server_ends_a_wait_in_time(void **state)
+{
+	(void)state;
+	want_status_of_silence(run_query, KEEP_UNAVAILABLE);
+	want_status_of_silence(run_change, KEEP_UNCERTAIN);
+	want_status_of_silence(run_a_script, KEEP_UNCERTAIN);
+	want_status_of_silence(run_transaction, KEEP_UNAVAILABLE);
+	want_status_of_silence(run_large, KEEP_UNAVAILABLE);
+	want_status_of_silence(run_commit, KEEP_UNCERTAIN);
+	/* What the server was sent it does when it goes on. */
+	while (count_items(conn) == 0)
+		usleep(1000);
+	assert_int_equal(count_items(conn), 1);
+}
+
 /* ---------------------------------------------------------------- broken at every step */
 
 static keep_status live(const char *location)
@@ -575,6 +681,8 @@ int main(void)
 		LOSS(an_answer_lost_outside_of_a_transaction_is_told_by_what_it_was),
 		LOSS(a_look_finds_a_closed_connection),
 		LOSS(a_server_that_does_not_answer_ends_an_open_in_time),
+		LOSS(a_long_statement_is_waited_for_while_the_server_answers_others),
+		LOSS(a_stopped_server_ends_a_wait_in_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
  *
  * CHECK fails the running test with a message. OK(call) wants KEEP_OK of a call that was given
  * `&err`, a keep_error in scope. assert_nothing_lives() wants every block of the library freed.
+ * A test's own limits of time are multiplied by test_patience(), for slow tools around it.
  */
 #include "core/core.h"
 
@@ -58,6 +59,15 @@ static inline uint64_t test_seed(void)
 	const char *text = getenv("KEEP_TEST_SEED");
 
 	return text ? strtoull(text, NULL, 10) : 1;
+}
+
+/* KEEP_TEST_PATIENCE: how many times longer than usual things may take here; 1 when not set. */
+static inline int test_patience(void)
+{
+	const char *text = getenv("KEEP_TEST_PATIENCE");
+	int factor = text ? atoi(text) : 1;
+
+	return factor > 1 ? factor : 1;
 }
 
 #endif

@@ -1,6 +1,8 @@
 /* engine_places.c - see engine_places.h. */
 #include "engine_places.h"
 
+#include <sys/mount.h>
+
 #include <sys/wait.h>
 
 enum { CHILD_SECONDS = 150 };
@@ -24,6 +26,7 @@ void place_make(place *at)
 
 void place_remove(const place *at)
 {
+	(void)umount2(at->folder.path, MNT_DETACH); /* a disk that a child mounted in a chroot */
 	temp_folder_remove(&at->folder);
 }
 

@@ -191,7 +191,8 @@ static void live_with_faults(bool unnamed, bool persistent)
 	}
 	print_message("%ld allocations failed, %ld bytes more are allocated\n", round - 1,
 		      (long)(allocated_bytes() - before));
-	assert_true(round > 20);
+	/* Ours alone under a sanitizer, which owns malloc; libpq's are hundreds. */
+	assert_true(round > (kp_fault_malloc_interposed ? 200 : 10));
 	assert_in_range(allocated_bytes(), 0, before + 16384);
 }
 

@@ -4,18 +4,25 @@
 #include "temp_folder.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
-enum { ADD, FAIL_AFTER_ADD, TOTAL, STATEMENTS };
+enum { ADD, FAIL_AFTER_ADD, TOTAL, HAS, OWE, STATEMENTS };
 
 static const kp_statement statements[] = {
 	{"add", "INSERT INTO numbers (n) VALUES (?1)"},
 	{"add_twice", "INSERT INTO numbers (n) VALUES (?1)"},
 	{"total", "SELECT count(*), coalesce(sum(n), 0) FROM numbers"},
+	{"has", "SELECT count(*) FROM numbers WHERE n = ?1"},
+	{"owe", "INSERT INTO debts (n) VALUES (?1)"},
 };
 static const kp_statement_set set = {"test", statements, STATEMENTS};
 static const kp_migration migration_list[] = {
-	{1, "0001_numbers", "CREATE TABLE numbers (n INTEGER NOT NULL UNIQUE) STRICT;"}};
+	{1, "0001_numbers",
+	 "CREATE TABLE numbers (n INTEGER NOT NULL UNIQUE) STRICT;"
+	 /* What is owed must be there at the commit. */
+	 "CREATE TABLE debts (n INTEGER NOT NULL REFERENCES numbers (n) DEFERRABLE INITIALLY "
+	 "DEFERRED) STRICT;"}};
 
 static temp_folder folder;
 static char file[128];
@@ -171,6 +178,165 @@ static void one_callers_failure_fails_only_that_caller(void **state)
 	kp_database_close(&database);
 }
 
+/* ---------------------------------------------------------------- failures beside neighbours */
+
+/* One of the changes that share a transaction. */
+struct neighbour {
+	kp_database *database;
+	kp_apply *apply;
+	int64_t n;
+	int runs;
+	keep_status status;
+	pthread_t thread;
+};
+
+static atomic_int held; /* 1: the first leader is in its apply; 0: it may go on */
+
+static keep_status hold(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct neighbour *self = ctx;
+
+	held = 1;
+	while (held)
+		usleep(100);
+	return add(&self->n, lease, err);
+}
+
+static keep_status add_one(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct neighbour *self = ctx;
+
+	self->runs++;
+	return add(&self->n, lease, err);
+}
+
+/* A change of the numbers, and one that the commit refuses. */
+static keep_status add_in_debt(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct neighbour *self = ctx;
+	kp_sql_stmt *stmt;
+	keep_status status = add_one(ctx, lease, err);
+
+	if (status == KEEP_OK)
+		status = kp_lease_statement(lease, OWE, &stmt, err);
+	if (status == KEEP_OK)
+		status = kp_sql_bind_int(stmt, 1, -self->n, err);
+	return status == KEEP_OK ? kp_sql_run(stmt, err) : status;
+}
+
+/* CONFLICT, without a change, when `n` is there; else adds 1000 + n. */
+static keep_status add_unless_there(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct neighbour *self = ctx;
+	int64_t found = 0, other = 1000 + self->n;
+	kp_sql_stmt *stmt;
+	bool row;
+	keep_status status = kp_lease_statement(lease, HAS, &stmt, err);
+
+	self->runs++;
+	if (status == KEEP_OK)
+		status = kp_sql_bind_int(stmt, 1, self->n, err);
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &row, err);
+	if (status == KEEP_OK)
+		status = kp_sql_column_int(stmt, 0, &found, err);
+	kp_sql_reset(stmt);
+	if (status == KEEP_OK && found) {
+		lease->unchanged = true;
+		return kp_fail(err, KEEP_CONFLICT, "%d is there", (int)self->n);
+	}
+	return status == KEEP_OK ? add(&other, lease, err) : status;
+}
+
+static void *write_one(void *ctx)
+{
+	struct neighbour *self = ctx;
+	keep_error err = KEEP_ERROR_INIT;
+
+	self->status = kp_database_write(self->database, self->apply, self, &err);
+	assert_int_equal(self->status == KEEP_OK ? KEEP_OK : err.status, self->status);
+	return NULL;
+}
+
+static void start_neighbour(kp_database *database, struct neighbour *neighbour)
+{
+	neighbour->database = database;
+	assert_int_equal(pthread_create(&neighbour->thread, NULL, write_one, neighbour), 0);
+}
+
+/* Runs them in one transaction, in their order: they queue up behind a leader that is held. */
+static void write_together(kp_database *database, struct neighbour *neighbours, size_t count)
+{
+	struct neighbour first = {.apply = hold, .n = 500};
+
+	start_neighbour(database, &first);
+	while (!held)
+		usleep(100);
+	for (size_t i = 0; i < count; i++) {
+		start_neighbour(database, &neighbours[i]);
+		usleep(30000);
+	}
+	held = 0;
+	pthread_join(first.thread, NULL);
+	assert_int_equal(first.status, KEEP_OK);
+	for (size_t i = 0; i < count; i++)
+		pthread_join(neighbours[i].thread, NULL);
+}
+
+static void a_failure_beside_a_stored_neighbour_stands(void **state)
+{
+	kp_database *database = open_database(true, false);
+	struct neighbour all[] = {{.apply = add_one, .n = 7}, {.apply = add_unless_there, .n = 7}};
+
+	(void)state;
+	write_together(database, all, KP_COUNT(all));
+	assert_int_equal(all[0].status, KEEP_OK);
+	assert_int_equal(all[1].status, KEEP_CONFLICT);
+	assert_int_equal(all[1].runs, 1);
+	check_total(database, 2, 507);
+	kp_database_close(&database);
+}
+
+static void a_failure_over_an_uncertain_neighbour_is_uncertain(void **state)
+{
+	kp_database *database = open_database(true, false);
+	struct neighbour all[] = {
+		{.apply = add_unless_there, .n = 500}, /* before any change: this is certain */
+		{.apply = add_one, .n = 7},
+		{.apply = add_unless_there, .n = 7},
+		{.apply = add_unless_there, .n = 8},
+	};
+
+	(void)state;
+	kp_fault_arm(KP_FAULT_COMMIT, 2, false);
+	write_together(database, all, KP_COUNT(all));
+	assert_int_equal(kp_fault_disarm(KP_FAULT_COMMIT), 1);
+	assert_int_equal(all[0].status, KEEP_CONFLICT);
+	for (size_t i = 1; i < KP_COUNT(all); i++)
+		assert_int_equal(all[i].status, KEEP_UNCERTAIN);
+	for (size_t i = 0; i < KP_COUNT(all); i++)
+		assert_int_equal(all[i].runs, 1);
+	kp_database_close(&database);
+}
+
+static void a_failure_over_a_neighbour_that_was_not_stored_is_tried_again(void **state)
+{
+	kp_database *database = open_database(true, false);
+	struct neighbour all[] = {{.apply = add_in_debt, .n = 7},
+				  {.apply = add_unless_there, .n = 7}};
+
+	(void)state;
+	write_together(database, all, KP_COUNT(all));
+	assert_int_equal(all[0].status, KEEP_CONFLICT);
+	assert_int_equal(all[1].status, KEEP_OK);
+	assert_int_equal(all[0].runs, 2);
+	assert_int_equal(all[1].runs, 2);
+	check_total(database, 2, 500 + 1007);
+	kp_database_close(&database);
+}
+
+/* ---------------------------------------------------------------- opened otherwise, or gone */
+
 static void a_read_only_database_refuses_changes_and_reads(void **state)
 {
 	kp_database *database = open_database(true, false);
@@ -208,6 +374,13 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(one_callers_failure_fails_only_that_caller, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_failure_beside_a_stored_neighbour_stands, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_failure_over_an_uncertain_neighbour_is_uncertain,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_failure_over_a_neighbour_that_was_not_stored_is_tried_again, set_up,
+			tear_down),
 		cmocka_unit_test_setup_teardown(a_read_only_database_refuses_changes_and_reads,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_deleted_file_is_told_at_the_next_change, set_up,

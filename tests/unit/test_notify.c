@@ -315,7 +315,7 @@ static void what_a_killed_poster_reserved_tells_readers_to_look(void **state)
 
 struct sleeper {
 	kp_notify *notify;
-	volatile int cancelled;
+	_Atomic int cancelled;
 	_Atomic bool started;
 	bool answer;
 };
@@ -342,7 +342,7 @@ static void a_cancelled_waiter_wakes(void **state)
 		assert_int_equal(pthread_create(&thread, NULL, sleep_until_cancelled, &sleeper), 0);
 		while (!sleeper.started)
 			;
-		__atomic_store_n(&sleeper.cancelled, 1, __ATOMIC_RELEASE);
+		sleeper.cancelled = 1;
 		kp_notify_wake(rig->notify);
 		assert_int_equal(pthread_join(thread, NULL), 0);
 		assert_false(sleeper.answer);
