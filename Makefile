@@ -10,6 +10,10 @@
 BUILD ?= build
 SERVERS = tests/support/with_servers.sh
 MESON_TEST = meson test --print-errorlogs --no-rebuild
+# `make build` leaves the tests out; to configure again what has them would build them again.
+BUILD_TESTS = test -d $(BUILD) || $(call SETUP,$(BUILD),); \
+	{ test -d $(BUILD)/tests || meson configure $(BUILD) -Dtests=true; } && \
+	ninja -C $(BUILD) --quiet
 # Under a slow tool the question is the program's memory and threads: the stores need no disk, and
 # limits of time are as many times longer as is said.
 SLOWLY = KEEP_TEST_FOLDER=/dev/shm KEEP_TEST_PATIENCE=$(1) $(SERVERS) $(MESON_TEST) -t $(1)
@@ -29,9 +33,7 @@ run: build
 
 test:
 	@./setup.sh test
-	@test -d $(BUILD) || $(call SETUP,$(BUILD),)
-	@meson configure $(BUILD) -Dtests=true
-	@ninja -C $(BUILD) --quiet
+	@$(BUILD_TESTS)
 	@$(SERVERS) $(MESON_TEST) -C $(BUILD)
 
 bench:
@@ -42,16 +44,12 @@ bench:
 
 torture:
 	@./setup.sh test
-	@test -d $(BUILD) || $(call SETUP,$(BUILD),)
-	@meson configure $(BUILD) -Dtests=true
-	@ninja -C $(BUILD) --quiet
+	@$(BUILD_TESTS)
 	@KEEP_TORTURE=all $(SERVERS) $(MESON_TEST) -v -C $(BUILD) --suite torture -t 0
 
 crash:
 	@./setup.sh test
-	@test -d $(BUILD) || $(call SETUP,$(BUILD),)
-	@meson configure $(BUILD) -Dtests=true
-	@ninja -C $(BUILD) --quiet
+	@$(BUILD_TESTS)
 	@KEEP_CRASH_ROUNDS=$${KEEP_CRASH_ROUNDS:-500} KEEP_PROCESS_SECONDS=$${KEEP_PROCESS_SECONDS:-60} \
 		$(SERVERS) $(MESON_TEST) -v --num-processes 1 -C $(BUILD) --suite crash -t 0
 
@@ -77,9 +75,7 @@ tsan:
 
 valgrind:
 	@./setup.sh all
-	@test -d $(BUILD) || $(call SETUP,$(BUILD),)
-	@meson configure $(BUILD) -Dtests=true
-	@ninja -C $(BUILD) --quiet
+	@$(BUILD_TESTS)
 	@$(call SLOWLY,20) -C $(BUILD) --suite memcheck \
 		--wrap='valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 
@@ -92,7 +88,7 @@ coverage:
 
 format:
 	@./setup.sh all
-	@git ls-files '*.[ch]' | xargs clang-format -i
+	@git ls-files '*.[ch]' ':!*_records.[ch]' | xargs clang-format -i # the others are recgen's
 
 install: build
 	meson install -C $(BUILD)

@@ -65,7 +65,8 @@ typedef struct keep_engine_options {
 /*
  * Open the store behind `url`; `options` may be NULL. The caller owns *out.
  * NOT_FOUND: it does not exist and `create` was not asked. CONFLICT: this process has the
- * namespace open already and `shared` was not asked. TOO_NEW: a newer Keep wrote it.
+ * namespace open already and `shared` was not asked, or the database has another program's tables
+ * under the names of ours, which stay as they are. TOO_NEW: a newer Keep wrote it.
  * INVALID: not such a URL.
  */
 KEEP_API keep_status keep_engine_open(const char *url, const keep_engine_options *options,

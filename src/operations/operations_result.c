@@ -20,7 +20,7 @@ const kp_argument *kp_call_argument(const kp_call *call, const char *name)
 	for (size_t i = 0; i < call->operation->input_count; i++)
 		if (strcmp(call->operation->inputs[i].name, name) == 0)
 			return &call->arguments[i];
-	assert(!"an operation reads an input that it does not describe");
+	assert(false && "an operation reads an input that it does not describe");
 	return NULL;
 }
 

@@ -2,7 +2,6 @@
 #include "engine_places.h"
 
 #include <sys/mount.h>
-
 #include <sys/wait.h>
 
 enum { CHILD_SECONDS = 150 };

@@ -52,7 +52,7 @@ static void mount_disk(const char *folder)
 		snprintf(line, sizeof line, "0 %u 1", group);
 		write_line("/proc/self/gid_map", line);
 	}
-	/* EINVAL: "/" is no mount, as in a chroot; the disk is then taken away by end_place. */
+	/* EINVAL: "/" is no mount, as in a chroot; place_remove then takes the disk away. */
 	WANT(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 || errno == EINVAL, "%s",
 	     strerror(errno));
 	snprintf(options, sizeof options, "size=%dk", DISK_KIB);

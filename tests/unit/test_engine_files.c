@@ -447,7 +447,8 @@ static int fill_a_small_disk(fixture *at)
 	keep_status status = KEEP_OK;
 	int last = 0;
 
-	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	if (unshare(CLONE_NEWNS) != 0 ||
+	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
 	    mount("none", at->folder.path, "tmpfs", 0, "size=1m") != 0)
 		return 77;
 	reopen(at);
