@@ -9,7 +9,7 @@
 
 BUILD ?= build
 SERVERS = tests/support/with_servers.sh
-MESON_TEST = meson test --print-errorlogs --no-rebuild
+MESON_TEST = meson test --print-errorlogs --no-rebuild -t 3
 # `make build` leaves the tests out; to configure again what has them would build them again.
 BUILD_TESTS = test -d $(BUILD) || $(call SETUP,$(BUILD),); \
 	{ test -d $(BUILD)/tests || meson configure $(BUILD) -Dtests=true; } && \
