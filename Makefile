@@ -82,9 +82,10 @@ valgrind:
 coverage:
 	@./setup.sh all
 	@test -d build-coverage || $(call SETUP,build-coverage,-Db_coverage=true)
+	@find build-coverage -name '*.gcda' -delete # what earlier runs met
 	@ninja -C build-coverage --quiet
 	@$(SERVERS) $(MESON_TEST) -C build-coverage -t 5
-	@gcovr -r . --object-directory build-coverage -f src/ --merge-mode-functions=separate
+	@gcovr -r . -f src/ build-coverage
 
 format:
 	@./setup.sh all
