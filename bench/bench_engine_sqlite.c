@@ -21,7 +21,6 @@
 struct bench {
 	struct bench_engine own; /* first */
 	char file[256], url[300];
-	long chats;
 	sqlite3 *db;
 	unsigned char key[16];
 	sqlite3_stmt *get, *list, *count, *begin, *commit, *find, *top, *update, *insert, *folder,
@@ -38,8 +37,7 @@ static void raw_must(struct bench *bench, int rc)
 
 static keep_bytes document_path(const struct bench_engine *own, long i, char room[80])
 {
-	long chats = ((const struct bench *)own)->chats;
-	int len = snprintf(room, 80, "chat/%ld@s.whatsapp.net/message/3EB0%012lX", i % chats,
+	int len = snprintf(room, 80, "chat/%ld@s.whatsapp.net/message/3EB0%012lX", i % own->folders,
 			   i * 2654435761L % 1000000007L * 4096 + i % 4096);
 
 	return (keep_bytes){room, (size_t)len};
@@ -279,8 +277,7 @@ static void start(struct bench *bench, const char *folder, long documents, long 
 					.folders = chats,
 					.path = document_path,
 					.folder = chat_path,
-					.seed = 42},
-				.chats = chats};
+					.seed = 42}};
 	snprintf(bench->file, sizeof bench->file, "%s/engine-%ld.db", folder, documents);
 	snprintf(bench->url, sizeof bench->url, "sqlite:%s", bench->file);
 	for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {

@@ -42,7 +42,7 @@
  */
 #include "sql/sqlite_driver.h"
 
-enum { STEP = 1000, INSIST = 4000, RESET = 8000, RESTART = 16000, PATIENCE_MS = 50 };
+enum { STEP = 1000, TEND = 4000, INSIST = 4000, RESET = 8000, RESTART = 16000, PATIENCE_MS = 50 };
 
 /* ---------------------------------------------------------------- what is due */
 
@@ -78,7 +78,7 @@ bool kp_sqlite_falls_due(kp_sql_conn *base)
 
 	if (!is_due(conn))
 		return false;
-	conn->checkpoint_at = conn->log_frames + STEP;
+	conn->checkpoint_at = conn->log_frames + TEND;
 	return true;
 }
 
