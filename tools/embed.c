@@ -3,6 +3,7 @@
  *
  *     embed files NAME out.c out.h FILE…         kp_<NAME>_files[] of {name, bytes, size}
  *     embed statements NAME out.c out.h FILE…    kp_<NAME>_statements and enum KP_<NAME>_…
+ *     embed topics NAME out.c out.h FILE…        kp_<NAME>_statements[] by dialect, one enum
  *     embed migrations NAME out.c out.h FILE…    kp_<NAME>_migrations[]
  *
  * A FILE of mode `files` may be written name=path, to be found under another name than its own.
@@ -12,6 +13,10 @@
  * dialect, one FILE: the set is kp_<NAME>_statements. Several dialects, several FILEs with the same
  * names (in any order): the sets are kp_<file's stem>_statements, they share the one enum, and an
  * index means the same statement in each.
+ *
+ * Mode `topics` is for a store whose dialects say nearly the same: each FILE is one topic, written
+ * once, with parameters $1, $2 …, which become ?1, ?2 … for SQLite. A name followed by `only sqlite`
+ * or `only postgres` is that dialect's spelling; the other one must be there, too.
  *
  * Migrations are named NNNN_description.sql, from 0001 without a gap.
  *
@@ -352,6 +357,96 @@ static void check_same_names(const struct statement_file *one, const struct stat
 	}
 }
 
+/* ---------------------------------------------------------------- topics */
+
+/* The line "-- name: x only sqlite": where " only " begins, or NULL. */
+static const char *find_only(const char *at, size_t len)
+{
+	static const char word[] = " only ";
+
+	if (strncmp(at, "-- name:", 8) != 0)
+		return NULL;
+	for (size_t i = 8; i + sizeof word - 1 < len; i++) {
+		if (strncmp(at + i, word, sizeof word - 1) == 0)
+			return at + i;
+	}
+	return NULL;
+}
+
+/* Is the word after " only " this dialect? */
+static bool is_dialect(const char *only, const char *line_end, const char *dialect)
+{
+	const char *word = only + strlen(" only ");
+	size_t len = (size_t)(line_end - word);
+
+	return len == strlen(dialect) && strncmp(word, dialect, len) == 0;
+}
+
+/* One line of SQL, its parameters spelled as the dialect wants. */
+static char *put_sql_line(char *to, const char *at, size_t len, const char *mark)
+{
+	for (size_t i = 0; i < len; i++) {
+		bool parameter = at[i] == '$' && i + 1 < len && isdigit((unsigned char)at[i + 1]);
+
+		*to++ = parameter ? *mark : at[i];
+	}
+	return to;
+}
+
+/* What `dialect` reads of a topic: the blocks of the other one become empty lines, so that lines
+   keep their numbers. */
+static struct input filter_topic(const struct input *topic, const char *dialect, const char *mark)
+{
+	struct input out = {.path = topic->path, .name = topic->name};
+	char *to = out.bytes = claim_memory(topic->size + 1);
+	bool skips = false;
+	size_t line = 1;
+
+	for (const char *at = topic->bytes; *at; line++) {
+		size_t len = strcspn(at, "\n");
+		const char *only = find_only(at, len);
+
+		if (strncmp(at, "-- name:", 8) == 0)
+			skips = only && !is_dialect(only, at + len, dialect);
+		if (only && !is_dialect(only, at + len, "sqlite") &&
+		    !is_dialect(only, at + len, "postgres"))
+			refuse(topic->path, line, "only what? there are sqlite and postgres");
+		if (!skips)
+			to = put_sql_line(to, at, only ? (size_t)(only - at) : len, mark);
+		at += len;
+		if (*at)
+			*to++ = *at++;
+	}
+	out.size = (size_t)(to - out.bytes);
+	return out;
+}
+
+/* One set of all topics in a dialect. */
+static struct statement_file merge_topics(const struct input *topics, size_t count,
+					  const char *dialect, const char *mark)
+{
+	struct statement_file all = {.stem = copy_text(dialect, strlen(dialect))};
+
+	all.list = claim_memory(STATEMENTS_MAX * sizeof *all.list);
+	for (size_t i = 0; i < count; i++) {
+		struct input *mine = claim_memory(sizeof *mine);
+		struct statement_file file;
+
+		*mine = filter_topic(&topics[i], dialect, mark);
+		file = parse_statements(mine);
+		all.input = mine;
+		for (size_t j = 0; j < file.count; j++) {
+			if (all.count == STATEMENTS_MAX)
+				refuse(mine->path, file.list[j].line, "more than %d statements",
+				       STATEMENTS_MAX);
+			all.list[all.count] = file.list[j];
+			check_statement(&all, &all.list[all.count]);
+			all.count++;
+		}
+	}
+	return all;
+}
+
 /* ---------------------------------------------------------------- writing */
 
 struct output {
@@ -461,8 +556,8 @@ static void write_files(const char *name, const char *c_path, const char *h_path
 	finish_output(&out);
 }
 
-static void write_set(FILE *out, const struct statement_file *order,
-		      const struct statement_file *file, const char *set)
+static void write_list(FILE *out, const struct statement_file *order,
+		       const struct statement_file *file, const char *set)
 {
 	fprintf(out, "static const kp_statement %s_list[] = {\n", set);
 	for (size_t i = 0; i < order->count; i++) {
@@ -472,8 +567,53 @@ static void write_set(FILE *out, const struct statement_file *order,
 		put_literal(out, statement->sql, strlen(statement->sql));
 		fputs("},\n", out);
 	}
-	fprintf(out, "};\n\nconst kp_statement_set kp_%s_statements = {\"%s\", %s_list, %zu};\n\n",
-		set, file->input->name, set, file->count);
+	fputs("};\n\n", out);
+}
+
+static void write_set(FILE *out, const struct statement_file *order,
+		      const struct statement_file *file, const char *set)
+{
+	write_list(out, order, file, set);
+	fprintf(out, "const kp_statement_set kp_%s_statements = {\"%s\", %s_list, %zu};\n\n", set,
+		file->input->name, set, file->count);
+}
+
+static void write_enum(FILE *out, const char *name, const struct statement_file *order)
+{
+	fputs("enum {\n", out);
+	for (size_t i = 0; i < order->count; i++) {
+		fputs("\tKP_", out);
+		put_upper(out, name);
+		fputc('_', out);
+		put_upper(out, order->list[i].name);
+		fputc(',', out);
+		put_comment(out, order->list[i].description);
+		fputc('\n', out);
+	}
+	fputs("\tKP_", out);
+	put_upper(out, name);
+	fputs("_COUNT\n};\n\n", out);
+}
+
+/* The dialects' sets in the order of kp_sql_dialect. */
+static void write_topics(const char *name, const char *c_path, const char *h_path,
+			 const struct statement_file *dialects)
+{
+	struct output out = begin_output(c_path, h_path, "#include \"sql/sql.h\"\n");
+
+	write_enum(out.h, name, &dialects[0]);
+	fprintf(out.h, "extern const kp_statement_set kp_%s_statements[KP_DIALECT_COUNT];\n", name);
+	for (size_t i = 0; i < 2; i++)
+		write_list(out.c, &dialects[0], &dialects[i], dialects[i].stem);
+	fprintf(out.c, "const kp_statement_set kp_%s_statements[KP_DIALECT_COUNT] = {\n", name);
+	for (size_t i = 0; i < 2; i++) {
+		fputs("\t[KP_DIALECT_", out.c);
+		put_upper(out.c, dialects[i].stem);
+		fprintf(out.c, "] = {\"%s %s\", %s_list, %zu},\n", name, dialects[i].stem,
+			dialects[i].stem, dialects[i].count);
+	}
+	fputs("};\n", out.c);
+	finish_output(&out);
 }
 
 static void write_statements(const char *name, const char *c_path, const char *h_path,
@@ -481,19 +621,7 @@ static void write_statements(const char *name, const char *c_path, const char *h
 {
 	struct output out = begin_output(c_path, h_path, "#include \"sql/sql.h\"\n");
 
-	fputs("enum {\n", out.h);
-	for (size_t i = 0; i < files[0].count; i++) {
-		fputs("\tKP_", out.h);
-		put_upper(out.h, name);
-		fputc('_', out.h);
-		put_upper(out.h, files[0].list[i].name);
-		fputc(',', out.h);
-		put_comment(out.h, files[0].list[i].description);
-		fputc('\n', out.h);
-	}
-	fputs("\tKP_", out.h);
-	put_upper(out.h, name);
-	fputs("_COUNT\n};\n\n", out.h);
+	write_enum(out.h, name, &files[0]);
 	for (size_t i = 0; i < count; i++) {
 		const char *set = count == 1 ? name : files[i].stem;
 
@@ -548,13 +676,13 @@ int main(int argc, char **argv)
 	size_t count = argc > 5 ? (size_t)argc - 5 : 0;
 	const char *mode = argc > 1 ? argv[1] : "";
 	bool files = strcmp(mode, "files") == 0;
-	bool statements = strcmp(mode, "statements") == 0;
+	bool statements = strcmp(mode, "statements") == 0, topics = strcmp(mode, "topics") == 0;
 	struct input *inputs = NULL;
 	struct statement_file *parsed = NULL;
 
-	if (!count || !(files || statements || strcmp(mode, "migrations") == 0) ||
+	if (!count || !(files || statements || topics || strcmp(mode, "migrations") == 0) ||
 	    !is_name(argv[2], strlen(argv[2]))) {
-		fprintf(stderr, "usage: embed files|statements|migrations NAME out.c out.h FILE…\n"
+		fprintf(stderr, "usage: embed files|statements|topics|migrations NAME out.c out.h FILE…\n"
 				"       NAME is of small letters, digits and _\n");
 		return 2;
 	}
@@ -569,15 +697,27 @@ int main(int argc, char **argv)
 			check_same_names(&parsed[i], &parsed[0]);
 			if (count > 1 && !is_name(parsed[i].stem, strlen(parsed[i].stem)))
 				refuse(inputs[i].path, 1, "the file's name becomes a C name");
+		} else if (topics) {
+			check_text(&inputs[i]);
 		} else if (!files) {
 			check_migration(&inputs[i], i + 1);
 		}
+	}
+	if (topics) {
+		struct statement_file dialects[] = {
+			merge_topics(inputs, count, "sqlite", "?"),
+			merge_topics(inputs, count, "postgres", "$"),
+		};
+
+		check_same_names(&dialects[0], &dialects[1]);
+		check_same_names(&dialects[1], &dialects[0]);
+		write_topics(argv[2], argv[3], argv[4], dialects);
 	}
 	if (files)
 		write_files(argv[2], argv[3], argv[4], inputs, count);
 	else if (statements)
 		write_statements(argv[2], argv[3], argv[4], parsed, count);
-	else
+	else if (!topics)
 		write_migrations(argv[2], argv[3], argv[4], inputs, count);
 	release_all();
 	return 0;

@@ -231,7 +231,7 @@ def check_default(line, column):
 
 def parse_record(line, doc):
     record = {"name": line.name("a record"), "doc": doc, "columns": [], "uniques": [], "indexes": [],
-              "foreigns": [], "only": None, "where": line.where}
+              "foreigns": [], "cluster": None, "only": None, "where": line.where}
     line.expect("in")
     record["table"] = line.name("a table")
     if line.accept("only"):
@@ -253,6 +253,11 @@ def parse_part(line, record, doc):
             if not index["where_sql"]:
                 line.refuse("a condition is missing after 'where'")
         record["indexes"].append(index)
+    elif line.accept("cluster", "("):
+        line.at -= 1
+        if record["cluster"]:
+            line.refuse("a table is clustered once")
+        record["cluster"] = line.names()
     elif line.accept("foreign", "("):
         line.at -= 1
         columns = line.names()
@@ -344,6 +349,12 @@ def check_record(record):
     names = {column["name"]: column for column in record["columns"]}
     for columns in record["uniques"] + [index["columns"] for index in record["indexes"]]:
         check_columns(record, names, columns, where)
+    if record["cluster"]:
+        check_columns(record, names, record["cluster"], where)
+        if any("auto" in key["flags"] for key in keys):
+            raise Refusal(f"{where}: a table with an auto key is clustered by it already")
+        if any("null" in names[name]["flags"] for name in record["cluster"]):
+            raise Refusal(f"{where}: a table is not clustered by what may be null")
     made = [index_name(record, index) for index in record["indexes"]]
     for name in made:
         if len(name) > NAME_MAX or made.count(name) > 1:
@@ -593,7 +604,11 @@ def table_sql(record, dialect):
     parts = [(column_sql(column, dialect), column["doc"]) for column in columns]
     if not any("auto" in column["flags"] for column in columns):
         keys = [column["name"] for column in columns if "key" in column["flags"]]
+        others = [record["cluster"]] if record["cluster"] not in (None, keys) else []
+        if record["cluster"] and dialect == "sqlite":
+            keys, others = record["cluster"], [keys] if others else []
         parts.append((f"PRIMARY KEY ({quote_all(keys)})", ""))
+        parts += [(f"UNIQUE ({quote_all(names)})", "") for names in others]
     parts += [(f"UNIQUE ({quote_all(names)})", "") for names in record["uniques"]]
     for names, (table, theirs), on_delete, _ in record["foreigns"]:
         parts.append((f"FOREIGN KEY ({quote_all(names)}) REFERENCES {quote(table)}"
@@ -602,7 +617,8 @@ def table_sql(record, dialect):
     for number, (sql, doc) in enumerate(parts, 1):
         comma = "," if number < len(parts) else ""
         out.append(f"  {sql}{comma}" + (f" -- {doc}" if doc else ""))
-    out.append(") STRICT;" if dialect == "sqlite" else ");")
+    clustered = " WITHOUT ROWID," if record["cluster"] else ""
+    out.append(f"){clustered} STRICT;" if dialect == "sqlite" else ");")
     for index in record["indexes"]:
         where = f" WHERE {index['where_sql']}" if index["where_sql"] else ""
         out.append(f"CREATE INDEX {index_name(record, index)} ON {quote(record['table'])}"
@@ -646,7 +662,9 @@ def reference(store):
                 meaning += f" Only on {column['only']}."
             out.append(f"| {column['name']} | {', '.join(words)} |"
                        f" {'yes' if 'null' in column['flags'] else 'no'} | {escape_cell(meaning)} |")
-        out += [""] if record["uniques"] or record["foreigns"] or record["indexes"] else []
+        out += [""] if any(record[part] for part in ("uniques", "foreigns", "indexes", "cluster")) else []
+        if record["cluster"]:
+            out.append(f"- rows lie in the order of ({', '.join(record['cluster'])}), which is unique")
         out += [f"- unique ({', '.join(names)})" for names in record["uniques"]]
         out += [f"- ({', '.join(names)}) references {table}({', '.join(theirs)})"
                 for names, (table, theirs), _, _ in record["foreigns"]]

@@ -97,6 +97,20 @@ typedef struct keep_buffer {
 		.data = NULL                                                                       \
 	}
 
+/*
+ * What the texts and records of answers live in; {0} is empty and valid. One may serve several
+ * calls: each adds to it, and keep_memory_release frees all at once.
+ */
+typedef struct keep_memory {
+	struct keep_chunk *head;
+	char *at, *end; /* what is left of the head chunk */
+} keep_memory;
+
+#define KEEP_MEMORY_INIT                                                                           \
+	{                                                                                          \
+		.head = NULL                                                                       \
+	}
+
 /* "NOT_FOUND" for KEEP_NOT_FOUND; "?" for a value outside the list. */
 KEEP_API const char *keep_status_name(keep_status status);
 /* The text of the list above. */
@@ -112,6 +126,9 @@ KEEP_API bool keep_status_parse(keep_bytes name, keep_status *out);
 
 /* Free the contents; the buffer is {0} afterwards. Accepts {0}. */
 KEEP_API void keep_buffer_release(keep_buffer *buffer);
+
+/* Free everything in it; it is {0} afterwards. Accepts {0}. */
+KEEP_API void keep_memory_release(keep_memory *memory);
 
 /* Borrow a zero-terminated text; NULL gives {NULL, 0}. */
 KEEP_API keep_bytes keep_bytes_of(const char *text);

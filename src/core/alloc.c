@@ -22,8 +22,8 @@
 #define CHUNK_FIRST ((size_t)1 << 10) /* bytes, with the header */
 #define CHUNK_MAX ((size_t)1 << 16)
 
-struct kp_chunk {
-	struct kp_chunk *next;
+struct keep_chunk {
+	struct keep_chunk *next;
 	size_t size; /* of the whole chunk; the next one doubles it */
 	_Alignas(max_align_t) char bytes[];
 };
@@ -86,19 +86,19 @@ long kp_alloc_live(void)
 }
 
 /* A chunk with room for `size` bytes that nobody has linked yet. */
-static struct kp_chunk *make_chunk(size_t whole)
+static struct keep_chunk *make_chunk(size_t whole)
 {
-	struct kp_chunk *chunk = kp_alloc(whole);
+	struct keep_chunk *chunk = kp_alloc(whole);
 
 	if (chunk)
-		*chunk = (struct kp_chunk){.size = whole};
+		*chunk = (struct keep_chunk){.size = whole};
 	return chunk;
 }
 
 /* `size` bytes of a chunk of their own, behind the head. */
 static char *take_alone(kp_arena *arena, size_t size)
 {
-	struct kp_chunk *chunk = make_chunk(sizeof *chunk + size);
+	struct keep_chunk *chunk = make_chunk(sizeof *chunk + size);
 
 	if (!chunk)
 		return NULL;
@@ -115,7 +115,7 @@ static char *take_alone(kp_arena *arena, size_t size)
 
 static bool add_head(kp_arena *arena, size_t whole)
 {
-	struct kp_chunk *chunk = make_chunk(whole);
+	struct keep_chunk *chunk = make_chunk(whole);
 
 	if (!chunk)
 		return false;
@@ -131,11 +131,11 @@ static size_t choose_chunk_size(const kp_arena *arena, size_t size)
 {
 	size_t whole = arena->head ? arena->head->size * 2 : 0;
 
-	if (size > (CHUNK_MAX - sizeof(struct kp_chunk)) / 2)
+	if (size > (CHUNK_MAX - sizeof(struct keep_chunk)) / 2)
 		return 0;
 	if (whole < CHUNK_FIRST)
 		whole = CHUNK_FIRST;
-	while (whole < CHUNK_MAX && size > (whole - sizeof(struct kp_chunk)) / 2)
+	while (whole < CHUNK_MAX && size > (whole - sizeof(struct keep_chunk)) / 2)
 		whole *= 2;
 	return whole < CHUNK_MAX ? whole : CHUNK_MAX;
 }
@@ -149,7 +149,7 @@ static char *take(kp_arena *arena, size_t size, size_t alignment)
 
 	if (size == 0)
 		size = 1;
-	if (size > SIZE_MAX - sizeof(struct kp_chunk))
+	if (size > SIZE_MAX - sizeof(struct keep_chunk))
 		return NULL;
 	if (!arena->at || skip > (size_t)(arena->end - arena->at) ||
 	    size > (size_t)(arena->end - arena->at) - skip) {
@@ -189,10 +189,15 @@ keep_status kp_arena_copy(kp_arena *arena, keep_bytes from, keep_bytes *out, kee
 void kp_arena_release(kp_arena *arena)
 {
 	while (arena->head) {
-		struct kp_chunk *next = arena->head->next;
+		struct keep_chunk *next = arena->head->next;
 
 		kp_free(arena->head);
 		arena->head = next;
 	}
 	*arena = (kp_arena){.head = NULL};
+}
+
+void keep_memory_release(keep_memory *memory)
+{
+	kp_arena_release(memory);
 }

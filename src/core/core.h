@@ -29,10 +29,7 @@ void kp_wipe(void *ptr, size_t size); /* overwrite a secret so that no compiler 
 long kp_alloc_live(void);             /* blocks not yet freed; tests assert 0 */
 
 /* Everything one result needs, freed at once. A zeroed arena is empty and valid. */
-typedef struct kp_arena {
-	struct kp_chunk *head;
-	char *at, *end; /* what is left of the head chunk */
-} kp_arena;
+typedef keep_memory kp_arena;
 
 void *kp_arena_alloc(kp_arena *arena, size_t size) KEEP_MUST_CHECK; /* max-aligned; or NULL */
 /* A copy followed by a zero byte; absent stays absent. */

@@ -569,10 +569,10 @@ static keep_status name_channel(struct postgres_store *store, keep_error *err)
 static void postgres_close(kp_store *base)
 {
 	struct postgres_store *store = (struct postgres_store *)base;
-	struct postgres_url parts = {store->conninfo, store->schema, store->name};
+	kp_postgres_url parts = {store->conninfo, store->schema, store->name};
 
 	kp_database_close(&store->database);
-	kp_engine_postgres_url_release(&parts);
+	kp_postgres_url_release(&parts);
 	kp_free(store);
 }
 
@@ -599,7 +599,7 @@ static keep_status open_database(struct postgres_store *store, const keep_engine
 static keep_status postgres_open(const char *url, const keep_engine_options *options,
 				 kp_store **out, keep_error *err)
 {
-	struct postgres_url parts = {0};
+	kp_postgres_url parts = {0};
 	struct postgres_store *store;
 	keep_status status;
 
@@ -609,7 +609,7 @@ static keep_status postgres_open(const char *url, const keep_engine_options *opt
 		return kp_fail_memory(err, "an engine");
 	store->base.backend = &kp_engine_postgres;
 	store->timeout_ms = options->timeout_ms;
-	status = kp_engine_postgres_url(url, &parts, err);
+	status = kp_postgres_url_read(url, "engine", &parts, err);
 	store->conninfo = parts.conninfo;
 	store->schema = parts.schema;
 	store->name = parts.name;

@@ -18,14 +18,6 @@ struct postgres_store {
 	int64_t timeout_ms;
 };
 
-/* The parts of a URL; each is allocated and the caller's. */
-struct postgres_url {
-	char *conninfo, *schema, *name;
-};
-
-keep_status kp_engine_postgres_url(const char *url, struct postgres_url *parts,
-				   keep_error *err) KEEP_MUST_CHECK;
-void kp_engine_postgres_url_release(struct postgres_url *parts);
 keep_status kp_engine_postgres_identify(const char *url, char **identity,
 					keep_error *err) KEEP_MUST_CHECK;
 

@@ -40,6 +40,8 @@ struct kp_database {
 	char *location, *schema; /* owned copies that `sql` points to */
 	uint64_t place[2];       /* of the first connection */
 	const kp_statement_set *statements;
+	kp_apply *begun;
+	void *begun_ctx;
 	struct slot writer;
 	kp_group *group;
 	kp_tender *tender;
@@ -159,6 +161,42 @@ keep_status kp_lease_statement(kp_lease *lease, size_t index, kp_sql_stmt **stmt
 	return KEEP_OK;
 }
 
+keep_status kp_lease_bind(kp_lease *lease, size_t index, const kp_value *values, size_t count,
+			  kp_sql_stmt **stmt, keep_error *err)
+{
+	keep_status status = kp_lease_statement(lease, index, stmt, err);
+
+	for (size_t i = 0; i < count && status == KEEP_OK; i++)
+		status = kp_sql_bind(*stmt, (int)i + 1, &values[i], err);
+	if (status != KEEP_OK)
+		kp_sql_reset(*stmt);
+	return status;
+}
+
+keep_status kp_lease_queue(kp_lease *lease, size_t index, const kp_value *values, size_t count,
+			   keep_error *err)
+{
+	kp_sql_stmt *stmt = NULL;
+	keep_status status = kp_lease_bind(lease, index, values, count, &stmt, err);
+
+	return status == KEEP_OK ? kp_sql_queue(stmt, err) : status;
+}
+
+keep_status kp_lease_run(kp_lease *lease, size_t index, const kp_value *values, size_t count,
+			 int64_t *changes, keep_error *err)
+{
+	kp_sql_stmt *stmt = NULL;
+	bool has_row = true;
+	keep_status status = kp_lease_bind(lease, index, values, count, &stmt, err);
+
+	while (status == KEEP_OK && has_row)
+		status = kp_sql_step(stmt, &has_row, err);
+	if (status == KEEP_OK && changes)
+		*changes = kp_sql_changes(stmt);
+	kp_sql_reset(stmt);
+	return status;
+}
+
 /* ---------------------------------------------------------------- reading */
 
 keep_status kp_database_read(kp_database *database, kp_lease **lease, keep_error *err)
@@ -206,11 +244,26 @@ static keep_status run_apply(kp_job *job, kp_lease *lease)
 	return job->status;
 }
 
+/* Begin a writing transaction; on failure there is none. */
+static keep_status begin_write(kp_database *database, keep_error *err)
+{
+	kp_lease *lease = &database->writer.lease;
+	keep_status status = kp_sql_begin(lease->conn, KP_SQL_WRITE, err);
+
+	if (status != KEEP_OK || !database->begun)
+		return status;
+	status = database->begun(database->begun_ctx, lease, err);
+	if (status != KEEP_OK)
+		kp_sql_rollback(lease->conn);
+	return status;
+}
+
 static void run_alone(kp_database *database, kp_job *job)
 {
 	kp_lease *lease = &database->writer.lease;
 
-	job->status = kp_sql_begin(lease->conn, KP_SQL_WRITE, &job->err);
+	job->err = (keep_error)KEEP_ERROR_INIT;
+	job->status = begin_write(database, &job->err);
 	if (job->status != KEEP_OK)
 		return;
 	if (run_apply(job, lease) == KEEP_OK)
@@ -260,7 +313,7 @@ static bool run_together(kp_database *database, kp_job *jobs)
 
 	status = revive(database, &database->writer, IDLE_CHECK_NS, &err);
 	if (status == KEEP_OK)
-		status = kp_sql_begin(lease->conn, KP_SQL_WRITE, &err);
+		status = begin_write(database, &err);
 	if (status != KEEP_OK) {
 		tell_all(jobs, status, &err);
 		return true;
@@ -360,6 +413,8 @@ keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_opti
 		.driver = driver,
 		.sql = options->sql,
 		.statements = options->statements,
+		.begun = options->begun,
+		.begun_ctx = options->begun_ctx,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.returned = PTHREAD_COND_INITIALIZER,
 	};

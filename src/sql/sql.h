@@ -17,6 +17,21 @@
  */
 #include "core/core.h"
 
+/* ---------------------------------------------------------------- URLs (postgres_url.c) */
+
+/* The parts of postgres://…?schema=S&namespace=N; each is allocated. */
+typedef struct kp_postgres_url {
+	char *conninfo; /* the URL without our own parameters */
+	char *schema;
+	char *name; /* the namespace; "default" */
+} kp_postgres_url;
+
+/* `schema` is the one of a URL without. INVALID: a parameter of ours that is empty, too long or
+   badly escaped. Nothing is kept after a failure. */
+keep_status kp_postgres_url_read(const char *url, const char *schema, kp_postgres_url *parts,
+				 keep_error *err) KEEP_MUST_CHECK;
+void kp_postgres_url_release(kp_postgres_url *parts);
+
 /* ---------------------------------------------------------------- values */
 
 typedef enum kp_kind {
@@ -39,6 +54,36 @@ typedef struct kp_value {
 		double real;
 	};
 } kp_value;
+
+/* Values to bind; absent bytes are NULL. */
+static inline kp_value kp_text_value(keep_bytes text)
+{
+	return (kp_value){.kind = KP_TEXT, .is_null = !text.data, .bytes = text};
+}
+static inline kp_value kp_blob_value(keep_bytes blob)
+{
+	return (kp_value){.kind = KP_BLOB, .is_null = !blob.data, .bytes = blob};
+}
+static inline kp_value kp_json_value(keep_bytes json)
+{
+	return (kp_value){.kind = KP_JSON, .is_null = !json.data, .bytes = json};
+}
+static inline kp_value kp_int_value(int64_t value)
+{
+	return (kp_value){.kind = KP_INT, .integer = value};
+}
+static inline kp_value kp_bool_value(bool value)
+{
+	return (kp_value){.kind = KP_BOOL, .integer = value};
+}
+static inline kp_value kp_time_value(int64_t time_ms)
+{
+	return (kp_value){.kind = KP_TIME, .integer = time_ms};
+}
+static inline kp_value kp_null_value(kp_kind kind)
+{
+	return (kp_value){.kind = kind, .is_null = true};
+}
 
 /* ---------------------------------------------------------------- the driver table */
 
@@ -338,6 +383,13 @@ keep_status kp_record_bind(kp_sql_stmt *stmt, int first, const kp_record *record
    zeroed. */
 keep_status kp_record_read(kp_sql_stmt *stmt, int first, const kp_record *record, void *object,
 			   kp_arena *arena, keep_error *err) KEEP_MUST_CHECK;
+/* Step a bound statement and read its one row; *found is false when there is none. The statement is
+   reset, whatever happens. */
+keep_status kp_record_read_one(kp_sql_stmt *stmt, const kp_record *record, void *object,
+			       kp_arena *arena, bool *found, keep_error *err) KEEP_MUST_CHECK;
+/* The same for all rows, into an array in `arena`; *items is never NULL on success. */
+keep_status kp_record_read_all(kp_sql_stmt *stmt, const kp_record *record, kp_arena *arena,
+			       void **items, size_t *count, keep_error *err) KEEP_MUST_CHECK;
 /* One record as a JSON object on one line: times as RFC 3339, blobs as base64, JSON as it is, what
    is absent null, and a secret that is there "***". */
 keep_status kp_record_json(const kp_record *record, const void *object, kp_json_writer *writer,
@@ -383,18 +435,6 @@ keep_status kp_migrate_version(kp_sql_conn *conn, const char *service, int *vers
 
 typedef struct kp_database kp_database;
 
-typedef struct kp_database_options {
-	kp_sql_options sql;
-	const kp_migrations *migrations;    /* NULL: none */
-	const kp_statement_set *statements; /* kept prepared on every connection */
-	int readers_max;                    /* 0: 4 */
-} kp_database_options;
-
-keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_options *options,
-			     kp_database **out, keep_error *err) KEEP_MUST_CHECK;
-void kp_database_close(kp_database **database);
-unsigned kp_database_caps(const kp_database *database);
-
 /* A connection in use, with the database's statements prepared on it. */
 typedef struct kp_lease {
 	kp_sql_conn *conn;
@@ -406,6 +446,25 @@ typedef struct kp_lease {
 	void *slot; /* not for callers */
 } kp_lease;
 
+/* A change inside of a writing transaction. */
+typedef keep_status kp_apply(void *ctx, kp_lease *lease, keep_error *err);
+
+typedef struct kp_database_options {
+	kp_sql_options sql;
+	const kp_migrations *migrations;    /* NULL: none */
+	const kp_statement_set *statements; /* kept prepared on every connection */
+	int readers_max;                    /* 0: 4 */
+	/* Called once in each writing transaction, before its first change; NULL: nothing. Where
+	   several databases' writers would deadlock, it takes the lock that orders them. */
+	kp_apply *begun;
+	void *begun_ctx;
+} kp_database_options;
+
+keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_options *options,
+			     kp_database **out, keep_error *err) KEEP_MUST_CHECK;
+void kp_database_close(kp_database **database);
+unsigned kp_database_caps(const kp_database *database);
+
 /* Take a reading connection; waits while all are taken. Give it back with kp_database_read_end,
    with all statements reset. A broken connection is replaced first. */
 keep_status kp_database_read(kp_database *database, kp_lease **lease,
@@ -416,13 +475,25 @@ void kp_database_read_end(kp_database *database, kp_lease **lease);
 keep_status kp_lease_statement(kp_lease *lease, size_t index, kp_sql_stmt **stmt,
 			       keep_error *err) KEEP_MUST_CHECK;
 
+/* The same with parameters 1, 2 … bound: kp_lease_bind(lease, index, KP_VALUES(…), &stmt, err). A
+   failure leaves nothing bound. */
+#define KP_VALUES(...)                                                                             \
+	(const kp_value[]){__VA_ARGS__}, sizeof((const kp_value[]){__VA_ARGS__}) / sizeof(kp_value)
+keep_status kp_lease_bind(kp_lease *lease, size_t index, const kp_value *values, size_t count,
+			  kp_sql_stmt **stmt, keep_error *err) KEEP_MUST_CHECK;
+/* Bind and send a change whose rows nobody wants. */
+keep_status kp_lease_queue(kp_lease *lease, size_t index, const kp_value *values, size_t count,
+			   keep_error *err) KEEP_MUST_CHECK;
+/* Bind and run a change to its end; *changes (may be NULL): how many rows it changed. */
+keep_status kp_lease_run(kp_lease *lease, size_t index, const kp_value *values, size_t count,
+			 int64_t *changes, keep_error *err) KEEP_MUST_CHECK;
+
 /*
  * Change the database: `apply` runs inside a writing transaction, perhaps with the changes of
  * other threads in the same one (group commit). It may run more than once (when a neighbour's
  * change failed, each is tried alone), so it must depend only on the database and its inputs, and
  * write its outputs anew each time. Returns when this change is durable, or has failed alone.
  */
-typedef keep_status kp_apply(void *ctx, kp_lease *lease, keep_error *err);
 keep_status kp_database_write(kp_database *database, kp_apply *apply, void *ctx,
 			      keep_error *err) KEEP_MUST_CHECK;
 

@@ -13,14 +13,14 @@
 
 static void want_parts(const char *url, const char *conninfo, const char *schema, const char *name)
 {
-	struct postgres_url parts;
+	kp_postgres_url parts;
 	keep_error err = KEEP_ERROR_INIT;
 
-	OK(kp_engine_postgres_url(url, &parts, &err));
+	OK(kp_postgres_url_read(url, "engine", &parts, &err));
 	assert_string_equal(parts.conninfo, conninfo);
 	assert_string_equal(parts.schema, schema);
 	assert_string_equal(parts.name, name);
-	kp_engine_postgres_url_release(&parts);
+	kp_postgres_url_release(&parts);
 	assert_nothing_lives();
 }
 
@@ -46,9 +46,9 @@ static void schema_and_namespace_are_cut_out_and_decoded(void **state)
 
 static void want_invalid(const char *url)
 {
-	struct postgres_url parts;
+	kp_postgres_url parts;
 	keep_error err = KEEP_ERROR_INIT;
-	keep_status status = kp_engine_postgres_url(url, &parts, &err);
+	keep_status status = kp_postgres_url_read(url, "engine", &parts, &err);
 
 	CHECK(status == KEEP_INVALID, "%s: %s", url, keep_status_name(status));
 	assert_null(parts.conninfo);

@@ -1,0 +1,121 @@
+#ifndef KP_GATEWAY_PRIVATE_H
+#define KP_GATEWAY_PRIVATE_H
+/*
+ * gateway_private.h - what the files of src/gateway share.
+ *
+ * A public function checks its inputs, then hands one function to kp_gateway_read or
+ * kp_gateway_change. Those run it on a connection whose named statements (the *.sql files beside
+ * this one, one a topic, written once for both dialects) are prepared.
+ *
+ * Threads: as keep/gateway.h; what is mutable in struct keep_gateway has its own lock.
+ */
+#include "keep/gateway.h"
+#include "schedule/due.h"
+#include "sql/sql.h"
+
+#include "gateway/gateway_records.h"
+#include "gateway_statements.h" /* KP_GATEWAY_<NAME>, made from the *.sql files */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define KP_SERVICE_SIZE 65
+
+struct keep_gateway {
+	const kp_sql_driver *driver;
+	kp_database *database;
+	char *location; /* SQLite: the file; PostgreSQL: the conninfo */
+	char *schema;   /* PostgreSQL; else NULL */
+	char service[KP_SERVICE_SIZE];
+	char owner[KP_OWNER_TEXT_SIZE]; /* this process, in lease columns */
+	bool read_only, relaxed;
+	bool listens;        /* LISTEN works */
+	char channel[48];    /* of NOTIFY */
+	kp_notify *notify;   /* SQLite: beside the file; NULL: waits poll */
+	int64_t timeout_ms;
+	atomic_int cancelled;
+	struct kp_gateway_waits *waits;   /* gateway_wait.c */
+	struct kp_gateway_routes *routes; /* gateway_routes.c: compiled routes */
+	struct kp_gateway_keys *keys;     /* gateway_accounts.c: signing keys */
+};
+
+/* ---------------------------------------------------------------- reading and changing (gateway.c) */
+
+/* Something that is read on a leased connection. It may run twice: a connection that died while it
+   was idle is replaced once. Its outputs are written anew each time. */
+typedef keep_status kp_gateway_query(void *ctx, kp_lease *lease, keep_error *err);
+keep_status kp_gateway_read(keep_gateway *gateway, kp_gateway_query *query, void *ctx,
+			    keep_error *err) KEEP_MUST_CHECK;
+
+/* Run one reading statement: all its rows into an array in `arena` (`items`: the address of the
+   list's pointer), or its one row. */
+keep_status kp_gateway_list(keep_gateway *gateway, size_t statement, const kp_value *values,
+			    size_t value_count, const kp_record *record, kp_arena *arena,
+			    void *items, size_t *count, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_gateway_get(keep_gateway *gateway, size_t statement, const kp_value *values,
+			   size_t value_count, const kp_record *record, kp_arena *arena,
+			   void *object, bool *found, keep_error *err) KEEP_MUST_CHECK;
+
+/* Who is woken after a change; bits. */
+enum kp_gateway_news {
+	KP_NEWS_NONE = 0,
+	KP_NEWS_INPUT = 1,   /* consumers: keep_gateway_wait */
+	KP_NEWS_DELIVERY = 2 /* adapters: keep_gateway_wait_deliveries */
+};
+/* Run `apply` in a writing transaction (sql.h: kp_apply's rules), and wake whom `news` names when it
+   is stored. DENIED: read-only. */
+keep_status kp_gateway_change(keep_gateway *gateway, kp_apply *apply, void *ctx, unsigned news,
+			      keep_error *err) KEEP_MUST_CHECK;
+
+/* The wall clock, or the caller's. */
+static inline int64_t kp_gateway_now(int64_t now_ms)
+{
+	return now_ms == KEEP_NOW ? kp_clock_ms() : now_ms;
+}
+
+/* `limit`, or `fallback` for 0; INVALID when over `max`. */
+keep_status kp_gateway_limit(size_t limit, size_t fallback, size_t max, int64_t *out,
+			     keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- checks (gateway_check.c)
+ *
+ * Each names `what` (a column) in its message, and never quotes a text that may be long or secret.
+ */
+enum kp_text_rule { KP_MAY_BE_ABSENT, KP_NOT_EMPTY };
+
+/* UTF-8 without a zero byte, at most `max` bytes. */
+keep_status kp_check_text(const char *what, keep_bytes text, size_t max, enum kp_text_rule rule,
+			  keep_error *err) KEEP_MUST_CHECK;
+/* An id, a jid, a name that is a key: not empty, no control characters, KEEP_GATEWAY_TEXT_MAX. */
+keep_status kp_check_key(const char *what, keep_bytes text, keep_error *err) KEEP_MUST_CHECK;
+/* A folder: segments of A-Z a-z 0-9 . _ -, not "." or "..", between single slashes; 255 bytes. */
+keep_status kp_check_folder(const char *what, keep_bytes folder, keep_error *err) KEEP_MUST_CHECK;
+/* JSON of the kind (KP_JSON_NULL: any), at most KEEP_GATEWAY_CONTENT_MAX bytes (else FULL). */
+keep_status kp_check_json(const char *what, keep_bytes json, kp_json_kind kind,
+			  keep_error *err) KEEP_MUST_CHECK;
+/* A content, prompt or body: FULL when over KEEP_GATEWAY_CONTENT_MAX. */
+keep_status kp_check_content(const char *what, keep_bytes text, keep_error *err) KEEP_MUST_CHECK;
+/* Within KEEP_TIME_MIN to KEEP_TIME_MAX. */
+keep_status kp_check_time(const char *what, int64_t time_ms, keep_error *err) KEEP_MUST_CHECK;
+
+/* `text`, or `fallback` when it is absent. */
+static inline keep_bytes kp_text_or(keep_bytes text, const char *fallback)
+{
+	return text.data ? text : keep_bytes_of(fallback);
+}
+
+/* ---------------------------------------------------------------- messages (gateway_messages.c) */
+
+/*
+ * Inside a writing transaction: store one message and renew its chat. `message` is complete but for
+ * seq, which is given out here; `chat` may be NULL. The one way in for messages: adapters', agents',
+ * the scheduler's, onboarding's.
+ */
+keep_status kp_message_put(kp_lease *lease, keep_message *message, const keep_chat *chat,
+			   bool has_timestamp, keep_put_result *result,
+			   keep_error *err) KEEP_MUST_CHECK;
+/* An inbound message of this store itself: defaults for all but what is named. */
+keep_message kp_message_inbound(keep_bytes jid, keep_bytes id, keep_bytes sender,
+				keep_bytes content, int64_t now_ms);
+
+#endif

@@ -1,0 +1,62 @@
+-- Messages and their chats: gateway_messages.c.
+
+-- name: take_turn only sqlite
+-- Nothing: a file has one writer at a time.
+SELECT 1;
+
+-- name: take_turn only postgres
+-- The writers of all processes follow each other.
+UPDATE store_changes SET changes = changes + 1 WHERE name = 'messages';
+
+-- name: probe_message
+-- What a put must know of its chat and of a message with the same key; always one row.
+SELECT chats.last_seq, chats.last_input_seq, chats.last_message_at,
+  messages.seq, messages.sender, messages.content, messages."timestamp", messages.verb,
+  messages.topic, messages.reply_to_id, messages.forwarded_from, messages.attachments,
+  messages.is_from_me
+FROM (SELECT 1 AS one) AS always
+LEFT JOIN chats ON chats.jid = $1
+LEFT JOIN messages ON messages.chat_jid = $1 AND messages.id = $2;
+
+-- name: insert_message
+INSERT INTO messages VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25);
+
+-- name: save_chat
+-- Make or renew a chat; an absent name or channel stays.
+INSERT INTO chats (jid, name, channel, is_group, last_seq, last_input_seq, last_message_at)
+VALUES ($1, coalesce($2, ''), coalesce($3, $8), coalesce($4, FALSE), $5, $6, $7)
+ON CONFLICT (jid) DO UPDATE SET
+  name = coalesce($2, chats.name), channel = coalesce($3, chats.channel),
+  is_group = coalesce($4, chats.is_group), last_seq = $5, last_input_seq = $6,
+  last_message_at = $7;
+
+-- name: add_cursors
+-- Every consumer begins a new chat before its first message.
+INSERT INTO cursors (consumer, chat_jid, seq, updated_at, pending_since)
+SELECT name, $1, 0, $2, $3 FROM consumers;
+
+-- name: mark_pending
+-- Input has come for those who had read everything.
+UPDATE cursors SET pending_since = $2 WHERE chat_jid = $1 AND pending_since IS NULL;
+
+-- name: get_message
+SELECT * FROM messages WHERE chat_jid = $1 AND id = $2;
+
+-- name: get_message_by_platform_id
+SELECT * FROM messages WHERE chat_jid = $1 AND platform_id = $2 ORDER BY seq LIMIT 1;
+
+-- name: messages_after_seq
+-- Input of a chat beyond a number.
+SELECT * FROM messages WHERE chat_jid = $1 AND seq > $2 AND NOT is_from_me ORDER BY seq LIMIT $3;
+
+-- name: messages_after_time
+-- Input of a chat beyond a time: the first of them by time, told by number.
+SELECT * FROM (
+  SELECT * FROM messages
+  WHERE chat_jid = $1 AND "timestamp" > $4 AND seq > $2 AND NOT is_from_me
+  ORDER BY "timestamp", seq LIMIT $3
+) AS found ORDER BY seq;
+
+-- name: history
+-- A chat backwards from a number.
+SELECT * FROM messages WHERE chat_jid = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3;
