@@ -15,8 +15,8 @@
  * index means the same statement in each.
  *
  * Mode `topics` is for a store whose dialects say nearly the same: each FILE is one topic, written
- * once, with parameters $1, $2 …, which become ?1, ?2 … for SQLite. A name followed by `only sqlite`
- * or `only postgres` is that dialect's spelling; the other one must be there, too.
+ * once, with parameters $1, $2 …, which become ?1, ?2 … for SQLite. A name followed by `only
+ * sqlite` or `only postgres` is that dialect's spelling; the other one must be there, too.
  *
  * Migrations are named NNNN_description.sql, from 0001 without a gap.
  *
@@ -682,8 +682,9 @@ int main(int argc, char **argv)
 
 	if (!count || !(files || statements || topics || strcmp(mode, "migrations") == 0) ||
 	    !is_name(argv[2], strlen(argv[2]))) {
-		fprintf(stderr, "usage: embed files|statements|topics|migrations NAME out.c out.h FILE…\n"
-				"       NAME is of small letters, digits and _\n");
+		fprintf(stderr,
+			"usage: embed files|statements|topics|migrations NAME out.c out.h FILE…\n"
+			"       NAME is of small letters, digits and _\n");
 		return 2;
 	}
 	inputs = claim_memory(count * sizeof *inputs);

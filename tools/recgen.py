@@ -508,6 +508,9 @@ def private_header(store):
     out += ["", "/* All of them, in the order of their description. */",
             f"extern const kp_record *const kp_{store['name']}_records[];",
             f"enum {{ KP_{store['name'].upper()}_RECORD_COUNT = {len(store['records'])} }};"]
+    if not store["private"]:
+        out += ["", "/* What each field of each of them is, for the manual; the same orders. */",
+                f"extern const char *const *const kp_{store['name']}_record_texts[];"]
     return "\n".join(out + ["", "#endif", ""])
 
 
@@ -552,7 +555,22 @@ def field_tables(store):
                 f'\tKP_RECORD({struct}, "{record["table"]}", {flags}, {record["name"]}_fields);', ""]
     out.append(f"const kp_record *const kp_{store['name']}_records[] = {{")
     out += [f"\t&kp_{record['name']}_record," for record in store["records"]] + ["};", ""]
+    if not store["private"]:
+        out += field_texts(store)
     return "\n".join(out)
+
+
+def field_texts(store):
+    """The sentences of a public store's fields: operations show them to people."""
+    out = []
+    for record in store["records"]:
+        out.append(f"static const char *const {record['name']}_texts[] = {{")
+        for column in record["columns"]:
+            text = column["doc"].replace("\\", "\\\\").replace('"', '\\"')
+            out.append(f'\t"{text}",')
+        out += ["};", ""]
+    out.append(f"const char *const *const kp_{store['name']}_record_texts[] = {{")
+    return out + [f"\t{record['name']}_texts," for record in store["records"]] + ["};", ""]
 
 
 # ------------------------------------------------------------------ SQL

@@ -127,6 +127,10 @@ KEEP_API bool keep_status_parse(keep_bytes name, keep_status *out);
 /* Free the contents; the buffer is {0} afterwards. Accepts {0}. */
 KEEP_API void keep_buffer_release(keep_buffer *buffer);
 
+/* Replace the contents by `bytes`: how an engine's backend of a user's own answers get. */
+KEEP_API keep_status keep_buffer_set(keep_buffer *buffer, keep_bytes bytes,
+				     keep_error *err) KEEP_MUST_CHECK;
+
 /* Free everything in it; it is {0} afterwards. Accepts {0}. */
 KEEP_API void keep_memory_release(keep_memory *memory);
 

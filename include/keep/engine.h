@@ -252,10 +252,6 @@ typedef struct keep_engine_backend {
 	keep_status (*clear)(void *ctx, keep_error *err);
 } keep_engine_backend;
 
-/* Put bytes into a buffer: how a backend answers get. */
-KEEP_API keep_status keep_buffer_set(keep_buffer *buffer, keep_bytes bytes,
-				     keep_error *err) KEEP_MUST_CHECK;
-
 /* Open an engine over `backend`, which and whose `ctx` must outlive it. */
 KEEP_API keep_status keep_engine_open_backend(const keep_engine_backend *backend, void *ctx,
 					      const keep_engine_options *options, keep_engine **out,

@@ -361,15 +361,17 @@ typedef struct keep_registered_group_list {
 } keep_registered_group_list;
 
 /*
- * Register or renew. An absent text, JSON or token stays as it was; requires_trigger is always
- * read; added_at stays. INVALID: the folder (segments of A-Z a-z 0-9 . _ -, not "." or "..",
- * between slashes, at most 255 bytes), a trigger that is required and empty. CONFLICT: the token
- * is another group's.
+ * Register or renew. An absent text, JSON or token stays as it was (of a new group: empty, absent,
+ * active); an empty token takes it away; requires_trigger is always read; added_at stays.
+ * container_config is kept byte by byte. INVALID: the folder or the parent (segments of A-Z a-z 0-9
+ * . _ -, not "." or "..", between slashes, at most 255 bytes), a trigger that is required and
+ * empty, a token over 256 bytes. CONFLICT: the token is another group's; a state that is no step
+ * from the present one.
  */
 KEEP_API keep_status keep_gateway_put_group(keep_gateway *gateway,
 					    const keep_registered_group *group,
 					    keep_error *err) KEEP_MUST_CHECK;
-/* The active groups, by jid (state absent), or those of a state. */
+/* The active groups, by jid (state absent), or those of a state: all of them. FULL: over 100000. */
 KEEP_API keep_status keep_gateway_get_registered_groups(keep_gateway *gateway, keep_bytes state,
 							keep_memory *memory,
 							keep_registered_group_list *out,
@@ -387,7 +389,8 @@ KEEP_API keep_status keep_gateway_group_by_slink_token(keep_gateway *gateway, ke
 						       keep_memory *memory,
 						       keep_registered_group *out,
 						       keep_error *err) KEEP_MUST_CHECK;
-/* active -> closed -> archived, and back to active. CONFLICT: another step. */
+/* active -> closed -> archived, and from both back to active. CONFLICT: another step, also one to
+   the state that it has. NOT_FOUND: no such group. */
 KEEP_API keep_status keep_gateway_set_group_state(keep_gateway *gateway, keep_bytes jid,
 						  keep_bytes state,
 						  keep_error *err) KEEP_MUST_CHECK;
@@ -417,16 +420,20 @@ KEEP_API keep_status keep_gateway_set_session(keep_gateway *gateway, keep_bytes 
 KEEP_API keep_status keep_gateway_delete_session(keep_gateway *gateway, keep_bytes folder,
 						 keep_bytes topic, bool *removed,
 						 keep_error *err) KEEP_MUST_CHECK;
-/* The sessions of a folder, by topic. */
+/* The sessions of a folder, by topic, after `after_topic` (absent: from the first), at most `limit`
+   (0: 100). */
 KEEP_API keep_status keep_gateway_list_sessions(keep_gateway *gateway, keep_bytes folder,
+						keep_bytes after_topic, size_t limit,
 						keep_memory *memory, keep_agent_session_list *out,
 						keep_error *err) KEEP_MUST_CHECK;
-/* Write a run into the log; *id is for its end. started_at 0: now. */
+/* Write a run into the log; *id is for its end. started_at 0: now; session_id absent: not known
+   yet. */
 KEEP_API keep_status keep_gateway_session_started(keep_gateway *gateway, keep_bytes folder,
 						  keep_bytes topic, keep_bytes session_id,
 						  int64_t started_at, int64_t *id,
 						  keep_error *err) KEEP_MUST_CHECK;
-/* The end of a run: result, or error, or both; ended_at 0: now. CONFLICT: it ended otherwise
+/* The end of a run: result, or error, or both (each at most KEEP_GATEWAY_CONTENT_MAX); ended_at 0:
+   now, and then it is no part of "the same". NOT_FOUND: no such run. CONFLICT: it ended otherwise
    before; the same again is OK. */
 KEEP_API keep_status keep_gateway_session_ended(keep_gateway *gateway, int64_t id,
 						int64_t ended_at, keep_bytes result,
@@ -447,7 +454,11 @@ KEEP_API keep_status keep_gateway_set_state(keep_gateway *gateway, keep_bytes ke
 /* ---------------------------------------------------------------- system messages
  *
  * Remarks for a folder's agent that begin no turn: they ride on the next message. Claimed under a
- * turn they come again when the turn fails; flushed they are gone.
+ * turn they come again when the turn fails; flushed they are gone. An answer has at most
+ * KEEP_GATEWAY_LIST_MAX of them, the oldest (fewer when those are over 64 MiB); the rest waits.
+ *
+ * As text: <system_message origin="…" event="…">body</system_message> and a line feed each, further
+ * attributes after these two in their order. Attributes are escaped; so is the body unless it is_xml.
  */
 
 typedef struct keep_system_message_list {
@@ -457,10 +468,11 @@ typedef struct keep_system_message_list {
 } keep_system_message_list;
 
 /*
- * group_id, origin, event, body, attributes, dedup_key and is_xml are read. INVALID: a body that
- * is_xml and is not well-formed, or has a document type; attributes that are no object of texts
- * with XML names. Duplicate and conflict as for messages, while one with the dedup_key waits; *id:
- * its id.
+ * group_id (a folder), origin, event, body, attributes, dedup_key and is_xml are read. INVALID: a
+ * body that is_xml and is not well-formed, has a document type or more than 64 levels; attributes
+ * that are no object of texts with XML names (no colon; not origin, event, xmlns); characters that
+ * XML 1.0 cannot hold. Duplicate and conflict as for messages, while one with the dedup_key waits or
+ * is claimed; *id: its id.
  */
 KEEP_API keep_status keep_gateway_enqueue_system_message(keep_gateway *gateway,
 							 const keep_system_message *message,
@@ -471,15 +483,16 @@ KEEP_API keep_status keep_gateway_flush_system_messages(keep_gateway *gateway, k
 							keep_memory *memory,
 							keep_system_message_list *out,
 							keep_error *err) KEEP_MUST_CHECK;
-/* Take them for a turn until lease_ms (0: 600000) are over or its process is gone. What the same
-   turn has already is in the answer, too. */
+/* Take them for a turn until lease_ms (0: 600000; at most a week) are over or its process is gone.
+   What the same turn has already is in the answer, too, with its lease renewed. */
 KEEP_API keep_status keep_gateway_claim_system_messages(keep_gateway *gateway, keep_bytes group,
 							keep_bytes turn_id, int64_t lease_ms,
 							int64_t now_ms, keep_memory *memory,
 							keep_system_message_list *out,
 							keep_error *err) KEEP_MUST_CHECK;
-/* The turn succeeded: delete what it has; *count (may be NULL): how many. CONFLICT: one of them has
-   moved on to another turn since; nothing is deleted. */
+/* The turn succeeded: delete what it has; *count (may be NULL): how many, 0 when it has none. A lease
+   that is over does not matter as long as nobody else took them. CONFLICT: one of them has moved on
+   (claimed by another turn, or flushed) since the turn's last claim; nothing is deleted. */
 KEEP_API keep_status keep_gateway_complete_system_messages(keep_gateway *gateway, keep_bytes group,
 							   keep_bytes turn_id, int64_t *count,
 							   keep_error *err) KEEP_MUST_CHECK;
@@ -491,8 +504,12 @@ KEEP_API keep_status keep_gateway_release_system_messages(keep_gateway *gateway,
 /* ---------------------------------------------------------------- scheduled tasks
  *
  *     active <──> paused      active ──> completed (one time only, done; or its series is over)
- *     active ──> failed       (one time only, all attempts failed)
+ *     active ──> failed       (all attempts failed, and there is no next time)
+ *     failed ──> active       (resume)
  *     active, paused, failed ──> cancelled
+ *
+ * Another program's `firing` is an active task that it has claimed: it is fired as soon as its
+ * lease is over, absent, or its process proven dead.
  */
 
 typedef struct keep_scheduled_task_list {
@@ -508,9 +525,10 @@ typedef struct keep_task_run_list {
 /*
  * id (absent: a UUID, written to id_out, which may be NULL), owner, chat_jid, prompt, cron, next_run
  * (of a cron: not needed; without one: when, absent: now), timezone, context_mode, missed_policy,
- * dialect, anchor_at (0: now), grace_ms, run_all_max are read. `cron` is an expression of
- * docs/schedule.md, or a number: an interval in ms, at least 1000. INVALID: any of them, named.
- * CONFLICT: the id is taken by another task; *put tells of a duplicate.
+ * dialect, anchor_at (0: next_run, else now), grace_ms, run_all_max (0: 10) are read. `cron` is an
+ * expression of docs/schedule.md, or a number: an interval in ms, at least 1000; empty is absent.
+ * INVALID: any of them, named; an id over 992 bytes. CONFLICT: the id is taken by another task; *put
+ * tells of a duplicate (a next_run or anchor_at counts when it is given).
  */
 KEEP_API keep_status keep_gateway_create_task(keep_gateway *gateway,
 					      const keep_scheduled_task *task, keep_put *put,
@@ -518,34 +536,53 @@ KEEP_API keep_status keep_gateway_create_task(keep_gateway *gateway,
 KEEP_API keep_status keep_gateway_get_task(keep_gateway *gateway, keep_bytes id,
 					   keep_memory *memory, keep_scheduled_task *out,
 					   keep_error *err) KEEP_MUST_CHECK;
-/* The tasks of an owner (absent: of all), newest first, of a status (absent: any). */
+/* The tasks of an owner (absent: of all), newest first, of a status (absent: any), at most `limit`
+   (0: 100). */
 KEEP_API keep_status keep_gateway_list_tasks(keep_gateway *gateway, keep_bytes owner,
 					     keep_bytes status, size_t limit, keep_memory *memory,
 					     keep_scheduled_task_list *out,
 					     keep_error *err) KEEP_MUST_CHECK;
-/* CONFLICT: not a step of the drawing. resume computes next_run anew, from now. */
+/*
+ * CONFLICT: not a step of the drawing. resume computes next_run anew, from now; one time only keeps
+ * one that is still ahead, else it is due now. INVALID: its cron or zone cannot be read any more.
+ */
 KEEP_API keep_status keep_gateway_pause_task(keep_gateway *gateway, keep_bytes id,
 					     keep_error *err) KEEP_MUST_CHECK;
 KEEP_API keep_status keep_gateway_resume_task(keep_gateway *gateway, keep_bytes id, int64_t now_ms,
 					      keep_error *err) KEEP_MUST_CHECK;
 KEEP_API keep_status keep_gateway_cancel_task(keep_gateway *gateway, keep_bytes id,
 					      keep_error *err) KEEP_MUST_CHECK;
-/* Fire it now, beside its schedule; a paused one, too. *run (may be NULL) is what was logged. */
+/*
+ * Fire it now, beside its schedule, in any state but cancelled (CONFLICT); the task stays as it is.
+ * scheduled_for is now, or up to 10 s later: a time of neither the log nor the schedule. *run (may
+ * be NULL) is what was logged.
+ */
 KEEP_API keep_status keep_gateway_run_task_now(keep_gateway *gateway, keep_bytes id, int64_t now_ms,
 					       keep_memory *memory, keep_task_run *run,
 					       keep_error *err) KEEP_MUST_CHECK;
 /*
  * Fire what is due: for each run, in one transaction, its message (id "sched-<task>-<ms>", sender
- * "scheduler" or "scheduler-isolated:<task>"), its line in the log and the task's next_run. A run
- * (task, scheduled time) becomes one message, whoever ticks and however often. A task that fails is
- * tried again with growing delays, harms no other, and its series goes on. *out: what was logged.
- * At most `limit` tasks (0: 100); *next_run (may be NULL): when the next is due, 0: none.
+ * "scheduler" or "scheduler-isolated:<task>", source "scheduler", sent now), its line in the log and
+ * the task's next_run. A run (task, scheduled time) becomes one message, whoever ticks and however
+ * often. What the missed_policy leaves out is one line "skipped" that says how many and since when.
+ *
+ * A task that fails (its cron cannot be read, its message conflicts) harms no other: it is logged as
+ * an error and tried again after 1, 2, 4, 8 minutes; after five attempts its series goes on to the
+ * next time, and what has none is failed.
+ *
+ * *out: what was logged. At most `limit` tasks (0: 100); *next_run (may be NULL): when the next is
+ * due, 0: none; a time that is not after now: call again. What a failure of the database leaves
+ * undone is due then; it is told only if nothing was fired before it.
  */
 KEEP_API keep_status keep_gateway_fire_due_tasks(keep_gateway *gateway, int64_t now_ms,
 						 size_t limit, keep_memory *memory,
 						 keep_task_run_list *out, int64_t *next_run,
 						 keep_error *err) KEEP_MUST_CHECK;
-/* What the agent made of a run: duration, result, and an error that makes its status error. */
+/*
+ * What the agent made of a run: duration, result, and an error that makes its status error; result
+ * and error up to KEEP_GATEWAY_CONTENT_MAX. The same report again changes nothing. NOT_FOUND: no
+ * such run; CONFLICT: it has not become a message.
+ */
 KEEP_API keep_status keep_gateway_report_task_run(keep_gateway *gateway, keep_bytes task_id,
 						  int64_t scheduled_for, int64_t duration_ms,
 						  keep_bytes result, keep_bytes error,
@@ -602,7 +639,7 @@ KEEP_API keep_status keep_gateway_set_password(keep_gateway *gateway, keep_bytes
 KEEP_API keep_status keep_gateway_set_user_disabled(keep_gateway *gateway, keep_bytes sub,
 						    bool disabled,
 						    keep_error *err) KEEP_MUST_CHECK;
-/* Replace what it sees; as in create_user. */
+/* Replace what it sees; not an operator and no folders: nothing. */
 KEEP_API keep_status keep_gateway_set_user_folders(keep_gateway *gateway, keep_bytes sub,
 						   bool is_operator, const keep_bytes *folders,
 						   size_t folder_count,
@@ -684,8 +721,10 @@ typedef struct keep_mail {
 /*
  * The thread that a mail belongs to: the one that its own id is in, else the first that an
  * In-Reply-To is in, else the first of the references from the newest on, else a new one; in one
- * transaction, and the ids that led there belong to it from then on. The first mapping of an id
- * stays.
+ * transaction, and all ids of the mail belong to it from then on. The first mapping of an id
+ * stays. A new one gets its name from the mail's own id, and its subject and from. Ids in the headers
+ * that cannot be one (empty, over KEEP_GATEWAY_TEXT_MAX, with control characters) are passed over.
+ * *is_new (may be NULL): it was made now.
  */
 KEEP_API keep_status keep_gateway_thread_for(keep_gateway *gateway, const keep_mail *mail,
 					     keep_memory *memory, keep_email_thread *out,

@@ -41,6 +41,7 @@ typedef struct keep_message {
 	bool is_future; /* The timestamp was over 10 minutes ahead of us. */
 	keep_bytes lease_by; /* The service that is delivering it. (may be absent) */
 	keep_bytes lease_owner; /* Its process. (may be absent) */
+	int64_t attempts_before; /* Attempts before it was last retried by hand. */
 } keep_message;
 
 /* The values of keep_message.status. */
@@ -51,6 +52,15 @@ typedef struct keep_message {
 #define KEEP_MESSAGE_STATUS_FAILED "failed"
 #define KEEP_MESSAGE_STATUS_REFUSED "refused"
 #define KEEP_MESSAGE_STATUS_UNCERTAIN "uncertain"
+
+/* A chat with deliveries under way: its first one decides when it is due. Table
+   `delivery_queues`. */
+typedef struct keep_delivery_queue {
+	/* The chat; it has a row as long as a message of it is pending or sending. (key) */
+	keep_bytes chat_jid;
+	keep_bytes channel; /* The channel of the first of them. */
+	int64_t due_at; /* When the first of them is due, or its lease is over. */
+} keep_delivery_queue;
 
 /* A conversation on a channel. Table `chats`. */
 typedef struct keep_chat {
@@ -88,6 +98,13 @@ typedef struct keep_route {
 #define KEEP_ROUTE_TYPE_SENDER "sender"
 #define KEEP_ROUTE_TYPE_VERB "verb"
 #define KEEP_ROUTE_TYPE_DEFAULT "default"
+
+/* How often the routes of a jid have changed; who keeps them compiled looks here. Table
+   `route_versions`. */
+typedef struct keep_route_version {
+	keep_bytes jid; /* As in routes. (key) */
+	int64_t version; /* Grows with each change. */
+} keep_route_version;
 
 /* A chat that an agent's folder serves. Table `registered_groups`. */
 typedef struct keep_registered_group {
@@ -155,6 +172,14 @@ typedef struct keep_system_message {
 	bool has_lease_until; /* whether lease_until is there */
 } keep_system_message;
 
+/* A turn whose system messages went to another: it must not complete them. Table
+   `lost_claims`. */
+typedef struct keep_lost_claim {
+	keep_bytes group_id; /* The folder. (key) */
+	keep_bytes turn_id; /* The turn. (key) */
+	int64_t lost_at; /* When it lost them; a week later it is forgotten. */
+} keep_lost_claim;
+
 /* A prompt that comes back. Table `scheduled_tasks`. */
 typedef struct keep_scheduled_task {
 	keep_bytes id; /* Chosen by who creates it. (key) */
@@ -179,12 +204,16 @@ typedef struct keep_scheduled_task {
 	bool has_last_run; /* whether last_run is there */
 	/* Whose rules the expression follows. One of debian, robfig, cron-parser, apscheduler. */
 	keep_bytes dialect;
-	int64_t anchor_at; /* An interval counts from here. */
+	/* An interval counts from here; otherwise the first time it was made for. */
+	int64_t anchor_at;
 	int64_t grace_ms; /* A missed run older than that is not made up; 0: no limit. */
 	int64_t run_all_max; /* run_all: so many of the latest missed runs. */
-	keep_bytes lease_by; /* The service that is firing it. (may be absent) */
+	/* The time whose run failed; next_run is when it is tried again. (may be absent) */
+	int64_t retry_of;
+	bool has_retry_of; /* whether retry_of is there */
+	keep_bytes lease_by; /* The service that fired it last, or is firing it. (may be absent) */
 	keep_bytes lease_owner; /* Its process. (may be absent) */
-	int64_t lease_until; /* Until when. (may be absent) */
+	int64_t lease_until; /* Until when; once it has fired, when that was. (may be absent) */
 	bool has_lease_until; /* whether lease_until is there */
 } keep_scheduled_task;
 
@@ -216,12 +245,13 @@ typedef struct keep_task_run {
 	int64_t id; /* Assigned by the database. (key, assigned by the database) */
 	keep_bytes task_id; /* The task. */
 	int64_t scheduled_for; /* The time it was due; with task_id its identity. */
-	int64_t run_at; /* When it was fired, or given up. */
+	int64_t run_at; /* When it was fired; until then, when that first failed. */
 	int64_t duration_ms; /* How long the agent took, when told. (may be absent) */
 	bool has_duration_ms; /* whether duration_ms is there */
 	keep_bytes status; /* success: its message is stored. One of success, error, skipped. */
 	keep_bytes result; /* What the agent said of it. (may be absent) */
-	keep_bytes error; /* Why it failed or was skipped. (may be absent) */
+	/* Why it was skipped or failed, a line for each attempt. (may be absent) */
+	keep_bytes error;
 	keep_bytes message_id; /* The message it became. (may be absent) */
 } keep_task_run;
 

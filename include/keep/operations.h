@@ -23,7 +23,8 @@ KEEP_API keep_status keep_home_init(const char *home, keep_error *err) KEEP_MUST
 /*
  * Open a home: a folder made by keep_home_init, or a postgres:// URL. Or one store by its own URL,
  * as "sqlite:/tmp/store": what keep_engine_open takes; a postgres:// URL is a store's when it has
- * `schema` or `namespace`, else a home's. Then that store's calls work, and all others are INVALID.
+ * `schema` or `namespace`, else a home's. Then that store's calls work, and all others are INVALID;
+ * a URL that several stores accept is the store's that is called first.
  * Stores open when the first call needs them. NOT_FOUND: no home there.
  */
 KEEP_API keep_status keep_session_open(const char *home, keep_session **out,

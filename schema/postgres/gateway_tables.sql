@@ -27,15 +27,26 @@ CREATE TABLE messages (
   is_future boolean NOT NULL DEFAULT false, -- The timestamp was over 10 minutes ahead of us.
   lease_by text, -- The service that is delivering it.
   lease_owner text, -- Its process.
+  attempts_before bigint NOT NULL DEFAULT 0, -- Attempts before it was last retried by hand.
   PRIMARY KEY (chat_jid, id),
   UNIQUE (chat_jid, seq)
 );
 CREATE INDEX messages_by_chat_jid_timestamp ON messages (chat_jid, "timestamp");
 CREATE INDEX messages_by_chat_jid_platform_id ON messages (chat_jid, platform_id) WHERE platform_id IS NOT NULL;
-CREATE INDEX messages_by_next_attempt_at_chat_jid_seq ON messages (next_attempt_at, chat_jid, seq) WHERE status IN ('pending', 'sending');
-CREATE INDEX messages_by_chat_jid_status_seq ON messages (chat_jid, status, seq) WHERE status IN ('pending', 'sending');
+CREATE INDEX messages_by_chat_jid_seq ON messages (chat_jid, seq) WHERE status IN ('pending', 'sending');
+CREATE INDEX messages_by_lease_owner ON messages (lease_owner) WHERE status = 'sending';
 CREATE INDEX messages_by_status_received_at ON messages (status, received_at) WHERE status IN ('failed', 'refused', 'uncertain');
 CREATE INDEX messages_by_turn_id ON messages (turn_id) WHERE turn_id IS NOT NULL;
+
+-- A chat with deliveries under way: its first one decides when it is due.
+CREATE TABLE delivery_queues (
+  chat_jid text NOT NULL, -- The chat; it has a row as long as a message of it is pending or sending.
+  channel text NOT NULL, -- The channel of the first of them.
+  due_at timestamptz NOT NULL, -- When the first of them is due, or its lease is over.
+  PRIMARY KEY (chat_jid)
+);
+CREATE INDEX delivery_queues_by_due_at ON delivery_queues (due_at);
+CREATE INDEX delivery_queues_by_channel_due_at ON delivery_queues (channel, due_at);
 
 -- A conversation on a channel.
 CREATE TABLE chats (
@@ -51,8 +62,8 @@ CREATE TABLE chats (
   sticky_topic text, -- The topic it is pinned to.
   PRIMARY KEY (jid)
 );
-CREATE INDEX chats_by_last_message_at ON chats (last_message_at);
-CREATE INDEX chats_by_errored ON chats (errored) WHERE errored;
+CREATE INDEX chats_by_last_message_at_jid ON chats (last_message_at, jid) WHERE substr(jid, 1, 4) = 'web:';
+CREATE INDEX chats_by_jid ON chats (jid) WHERE errored;
 
 -- Where messages of a chat go.
 CREATE TABLE routes (
@@ -64,6 +75,13 @@ CREATE TABLE routes (
   target text NOT NULL -- A folder; {sender} stands for the sender's id.
 );
 CREATE INDEX routes_by_jid_seq ON routes (jid, seq);
+
+-- How often the routes of a jid have changed; who keeps them compiled looks here.
+CREATE TABLE route_versions (
+  jid text NOT NULL, -- As in routes.
+  version bigint NOT NULL, -- Grows with each change.
+  PRIMARY KEY (jid)
+);
 
 -- A chat that an agent's folder serves.
 CREATE TABLE registered_groups (
@@ -81,7 +99,8 @@ CREATE TABLE registered_groups (
   slink_hash text UNIQUE, -- SHA-256 of slink_token in hex: it is found by this.
   PRIMARY KEY (jid)
 );
-CREATE INDEX registered_groups_by_folder ON registered_groups (folder);
+CREATE INDEX registered_groups_by_folder_jid ON registered_groups (folder, jid);
+CREATE INDEX registered_groups_by_state_jid ON registered_groups (state, jid);
 
 -- Which session of an agent goes on in a folder's topic.
 CREATE TABLE sessions (
@@ -124,7 +143,17 @@ CREATE TABLE system_messages (
   lease_until timestamptz, -- Until when.
   UNIQUE (group_id, dedup_key)
 );
-CREATE INDEX system_messages_by_group_id_id ON system_messages (group_id, id);
+CREATE INDEX system_messages_by_group_id_id ON system_messages (group_id, id) WHERE turn_id IS NULL;
+CREATE INDEX system_messages_by_group_id_turn_id ON system_messages (group_id, turn_id) WHERE turn_id IS NOT NULL;
+
+-- A turn whose system messages went to another: it must not complete them.
+CREATE TABLE lost_claims (
+  group_id text NOT NULL, -- The folder.
+  turn_id text NOT NULL, -- The turn.
+  lost_at timestamptz NOT NULL, -- When it lost them; a week later it is forgotten.
+  PRIMARY KEY (group_id, turn_id)
+);
+CREATE INDEX lost_claims_by_lost_at ON lost_claims (lost_at);
 
 -- A prompt that comes back.
 CREATE TABLE scheduled_tasks (
@@ -143,31 +172,36 @@ CREATE TABLE scheduled_tasks (
   last_error text, -- Why the last attempt failed.
   last_run timestamptz, -- When it last fired.
   dialect text NOT NULL DEFAULT 'debian' CHECK (dialect IN ('debian', 'robfig', 'cron-parser', 'apscheduler')), -- Whose rules the expression follows.
-  anchor_at timestamptz NOT NULL, -- An interval counts from here.
+  anchor_at timestamptz NOT NULL, -- An interval counts from here; otherwise the first time it was made for.
   grace_ms bigint NOT NULL DEFAULT 0, -- A missed run older than that is not made up; 0: no limit.
   run_all_max bigint NOT NULL DEFAULT 10, -- run_all: so many of the latest missed runs.
-  lease_by text, -- The service that is firing it.
+  retry_of timestamptz, -- The time whose run failed; next_run is when it is tried again.
+  lease_by text, -- The service that fired it last, or is firing it.
   lease_owner text, -- Its process.
-  lease_until timestamptz, -- Until when.
+  lease_until timestamptz, -- Until when; once it has fired, when that was.
   PRIMARY KEY (id)
 );
 CREATE INDEX scheduled_tasks_by_next_run ON scheduled_tasks (next_run) WHERE status IN ('active', 'firing');
+CREATE INDEX scheduled_tasks_by_lease_until ON scheduled_tasks (lease_until) WHERE status = 'firing';
 CREATE INDEX scheduled_tasks_by_owner_created_at ON scheduled_tasks (owner, created_at);
+CREATE INDEX scheduled_tasks_by_status_created_at ON scheduled_tasks (status, created_at);
+CREATE INDEX scheduled_tasks_by_created_at ON scheduled_tasks (created_at);
 
 -- One run of a task.
 CREATE TABLE task_run_logs (
   id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, -- Assigned by the database.
   task_id text NOT NULL REFERENCES scheduled_tasks (id) ON DELETE CASCADE, -- The task.
   scheduled_for timestamptz NOT NULL, -- The time it was due; with task_id its identity.
-  run_at timestamptz NOT NULL, -- When it was fired, or given up.
+  run_at timestamptz NOT NULL, -- When it was fired; until then, when that first failed.
   duration_ms bigint, -- How long the agent took, when told.
   status text NOT NULL CHECK (status IN ('success', 'error', 'skipped')), -- success: its message is stored.
   result text, -- What the agent said of it.
-  error text, -- Why it failed or was skipped.
+  error text, -- Why it was skipped or failed, a line for each attempt.
   message_id text, -- The message it became.
   UNIQUE (task_id, scheduled_for)
 );
 CREATE INDEX task_run_logs_by_status_run_at ON task_run_logs (status, run_at);
+CREATE INDEX task_run_logs_by_task_id_id ON task_run_logs (task_id, id);
 
 -- What a router remembers under a name.
 CREATE TABLE router_state (
@@ -259,7 +293,8 @@ CREATE TABLE onboarding (
   decided_by text, -- Who decided.
   PRIMARY KEY (jid)
 );
-CREATE INDEX onboarding_by_status_created_at ON onboarding (status, created_at);
+CREATE INDEX onboarding_by_created_at_jid ON onboarding (created_at, jid);
+CREATE INDEX onboarding_by_status_created_at_jid ON onboarding (status, created_at, jid);
 CREATE INDEX onboarding_by_world_name ON onboarding (world_name) WHERE status IN ('awaiting_name', 'pending');
 
 -- A key of access tokens.

@@ -90,6 +90,8 @@ const char *cli_option_name(const char *name, char out[CLI_NAME_SIZE]);
 /* ---------------------------------------------------------------- JSON of a request (cli_inputs.c)
  */
 
+/* True when "-" as the input's value means standard input. */
+bool cli_takes_stdin(const kp_input *input);
 /* The inputs or settings as a JSON object appended to `out`. `encode` sends bytes as base64 and
    says so. Reads stdin for `-`. A wrong number or word is INVALID, named as an option. */
 keep_status cli_inputs_format(const cli_request *request, bool encode, keep_buffer *out,

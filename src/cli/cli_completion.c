@@ -31,15 +31,17 @@ static void put_verb(const kp_operation_store *store, const kp_operation *operat
 	puts("\" ;;");
 }
 
-/* What may follow an option that takes one of a few words. */
-static void put_choices(const kp_input *inputs, size_t count)
+/* What may follow an option that takes one of a few words, after a store and a verb (or `*`). */
+static void put_choices(const kp_operation_store *store, const char *verb, const kp_input *inputs,
+			size_t count)
 {
-	char name[CLI_NAME_SIZE];
+	char name[CLI_NAME_SIZE], option[CLI_NAME_SIZE];
 
 	for (size_t i = 0; i < count; i++) {
 		if (!inputs[i].words)
 			continue;
-		printf("\t--%s) words=\"", cli_option_name(inputs[i].name, name));
+		printf("\t%s\\ %s\\ --%s) words=\"", store->name, cli_option_name(verb, name),
+		       cli_option_name(inputs[i].name, option));
 		for (const char *const *word = inputs[i].words; *word; word++)
 			printf("%s%s", word == inputs[i].words ? "" : " ", *word);
 		puts("\" ;;");
@@ -59,16 +61,19 @@ static void put_first_words(void)
 
 static void put_verbs_of(const kp_operation_store *store)
 {
+	const kp_operation *operation;
 	char name[CLI_NAME_SIZE];
 
 	printf("\t\t%s) words=\"--help", store->name);
-	for (size_t i = 0; i < store->operation_count; i++)
-		printf(" %s", cli_option_name(store->operations[i].verb, name));
+	for (size_t i = 0; (operation = kp_operation_at(store, i)); i++)
+		printf(" %s", cli_option_name(operation->verb, name));
 	puts("\" ;;");
 }
 
 static void put_bash(void)
 {
+	const kp_operation *operation;
+
 	puts("# Completion of keep for bash, made by: keep completion bash\n"
 	     "_keep()\n{\n"
 	     "\tlocal word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=\n"
@@ -82,15 +87,16 @@ static void put_bash(void)
 	     "\telif [[ $word == -* ]]; then\n"
 	     "\tcase \"${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in");
 	for (size_t i = 0; i < kp_store_count(); i++)
-		for (size_t k = 0; k < kp_store_at(i)->operation_count; k++)
-			put_verb(kp_store_at(i), &kp_store_at(i)->operations[k]);
-	puts("\tesac\n\telse\n\tcase $before in");
+		for (size_t k = 0; (operation = kp_operation_at(kp_store_at(i), k)); k++)
+			put_verb(kp_store_at(i), operation);
+	puts("\tesac\n\telse\n\tcase \"${COMP_WORDS[1]} ${COMP_WORDS[2]} $before\" in");
 	for (size_t i = 0; i < kp_store_count(); i++) {
 		const kp_operation_store *store = kp_store_at(i);
 
-		put_choices(store->settings, store->setting_count);
-		for (size_t k = 0; k < store->operation_count; k++)
-			put_choices(store->operations[k].inputs, store->operations[k].input_count);
+		for (size_t k = 0; (operation = kp_operation_at(store, k)); k++)
+			put_choices(store, operation->verb, operation->inputs,
+				    operation->input_count);
+		put_choices(store, "*", store->settings, store->setting_count);
 	}
 	puts("\tesac\n\tfi\n"
 	     "\tif [[ $words ]]; then\n"

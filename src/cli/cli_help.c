@@ -53,12 +53,21 @@ static void put_entry(const char *name, const char *sentence)
 
 const char *cli_value_name(const kp_input *input, char out[CLI_NAME_SIZE])
 {
+	if (input->place) {
+		size_t i = 0;
+
+		for (; input->name[i] && i + 1 < CLI_NAME_SIZE; i++)
+			out[i] = (char)toupper((unsigned char)input->name[i]);
+		out[i] = '\0';
+		return out;
+	}
 	switch (input->kind) {
 	case KP_KIND_INTEGER: return "N";
 	case KP_KIND_BOOLEAN: return "true|false";
 	case KP_KIND_TIME: return "TIME";
 	case KP_KIND_ARRAY:
-	case KP_KIND_OBJECT: return "JSON";
+	case KP_KIND_OBJECT:
+	case KP_KIND_JSON: return "JSON";
 	case KP_KIND_PATH: return "PATH";
 	case KP_KIND_BYTES: return "VALUE";
 	case KP_KIND_TEXT: break;
@@ -91,7 +100,8 @@ void cli_put_usage(FILE *out, const kp_operation_store *store, const kp_operatio
 			const kp_input *input = &operation->inputs[i];
 
 			if (input->place == place)
-				fprintf(out, input->place_default ? " [%s]" : " %s",
+				fprintf(out,
+					input->place_default || !input->required ? " [%s]" : " %s",
 					cli_value_name(input, name));
 		}
 	}
@@ -119,7 +129,7 @@ static void put_inputs(const kp_input *inputs, size_t count)
 		(void)snprintf(sentence, sizeof sentence, "%s%s%s%s%s", input->sentence,
 			       input->fallback ? " Default: " : "",
 			       input->fallback ? input->fallback : "", input->fallback ? "." : "",
-			       input->kind == KP_KIND_BYTES ? " \"-\" reads standard input." : "");
+			       cli_takes_stdin(input) ? " \"-\" reads standard input." : "");
 		put_entry(option, sentence);
 	}
 }
@@ -172,6 +182,23 @@ static const char home_sentence[] =
 	"A folder made by keep init, a postgres:// URL, or the URL of one store alone. Left out, "
 	"KEEP_HOME stands in.";
 
+static void put_fields(const kp_operation_store *store, const kp_record *record)
+{
+	const char *const *texts = record ? kp_record_texts(store, record) : NULL;
+
+	for (size_t i = 0; texts && i < record->field_count; i++)
+		put_entry(record->fields[i].name, texts[i]);
+}
+
+static void put_shown(const kp_operation *operation)
+{
+	char text[400];
+
+	(void)snprintf(text, sizeof text, "Printed without --json: %s.", operation->shown);
+	printf("\n  ");
+	put_wrapped(text, 2, 2);
+}
+
 /* ---------------------------------------------------------------- pages */
 
 void cli_help_all(void)
@@ -197,9 +224,15 @@ void cli_help_store(const kp_operation_store *store)
 
 	printf("keep %s - %s\n\nUsage:\n  keep %s VERB HOME [WORD …] [--NAME VALUE …]\n\nVerbs:\n",
 	       store->name, store->sentence, store->name);
-	for (size_t i = 0; i < store->operation_count; i++)
-		put_entry(cli_option_name(store->operations[i].verb, name),
-			  store->operations[i].sentence);
+	for (size_t i = 0; i < store->group_count; i++) {
+		const kp_operation_group *group = store->groups[i];
+
+		if (group->title)
+			printf("%s%s:\n", i ? "\n" : "", group->title);
+		for (size_t k = 0; k < group->count; k++)
+			put_entry(cli_option_name(group->operations[k].verb, name),
+				  group->operations[k].sentence);
+	}
 	puts("\nOptions of every verb:");
 	put_inputs(store->settings, store->setting_count);
 	put_own_options(NULL);
@@ -232,11 +265,15 @@ void cli_help_operation(const kp_operation_store *store, const kp_operation *ope
 	put_wrapped(operation->result_sentence, 2, 2);
 	for (size_t i = 0; i < operation->member_count; i++)
 		put_entry(operation->members[i].name, operation->members[i].sentence);
+	put_fields(store, operation->record);
+	if (operation->shown)
+		put_shown(operation);
 	puts("\nExit statuses, beside 0 for done and 2 for wrong use:");
 	put_outcomes(operation->outcomes, operation->outcome_count);
 	put_outcomes(store->outcomes, store->outcome_count);
 	if (operation->alias)
-		printf("\nAlso: keep %s %s\n", store->name, operation->alias);
+		printf("\nAlso: keep %s %s\n", store->name,
+		       cli_option_name(operation->alias, name));
 }
 
 void cli_help_command(const cli_command *command)

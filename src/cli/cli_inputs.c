@@ -104,16 +104,32 @@ static keep_status put_word(kp_json_writer *writer, const kp_input *input, const
 		kp_json_put_integer(writer, number);
 		return KEEP_OK;
 	case KP_KIND_ARRAY:
-	case KP_KIND_OBJECT: return put_json(writer, input, text, err);
+	case KP_KIND_OBJECT:
+	case KP_KIND_JSON: return put_json(writer, input, text, err);
 	case KP_KIND_TEXT:
 	case KP_KIND_PATH: break;
 	}
 	return put_text(writer, input, text, err);
 }
 
-static bool takes_stdin(kp_kind kind)
+static bool is_json(const kp_input *input)
 {
-	return kind == KP_KIND_BYTES || kind == KP_KIND_ARRAY || kind == KP_KIND_OBJECT;
+	return input->kind == KP_KIND_ARRAY || input->kind == KP_KIND_OBJECT ||
+	       input->kind == KP_KIND_JSON;
+}
+
+bool cli_takes_stdin(const kp_input *input)
+{
+	return input->kind == KP_KIND_BYTES || is_json(input) || input->is_long || input->is_secret;
+}
+
+/* A line end that `echo` or an editor put behind a password is no part of it. */
+static void cut_line_end(keep_buffer *bytes)
+{
+	if (bytes->len && bytes->data[bytes->len - 1] == '\n')
+		bytes->len--;
+	if (bytes->len && bytes->data[bytes->len - 1] == '\r')
+		bytes->len--;
 }
 
 static keep_status put_stdin(kp_json_writer *writer, const kp_input *input, bool encode,
@@ -122,12 +138,16 @@ static keep_status put_stdin(kp_json_writer *writer, const kp_input *input, bool
 	keep_buffer bytes = KEEP_BUFFER_INIT;
 	keep_status status = read_stdin(&bytes, err);
 
-	if (status == KEEP_OK && input->kind != KP_KIND_BYTES)
+	if (input->is_secret)
+		cut_line_end(&bytes);
+	if (status == KEEP_OK && is_json(input))
 		status = put_json(writer, input, kp_buffer_bytes(&bytes), err);
-	else if (status == KEEP_OK && encode)
+	else if (status == KEEP_OK && encode && input->kind == KP_KIND_BYTES)
 		status = put_base64(writer, kp_buffer_bytes(&bytes), err);
 	else if (status == KEEP_OK)
 		status = put_text(writer, input, kp_buffer_bytes(&bytes), err);
+	if (input->is_secret && bytes.data)
+		kp_wipe(bytes.data, bytes.capacity);
 	keep_buffer_release(&bytes);
 	return status;
 }
@@ -146,7 +166,7 @@ static keep_status put_input(kp_json_writer *writer, const kp_input *input, cons
 		kp_json_put_null(writer);
 		return KEEP_OK;
 	}
-	if (takes_stdin(input->kind) && strcmp(word, "-") == 0)
+	if (cli_takes_stdin(input) && strcmp(word, "-") == 0)
 		return put_stdin(writer, input, encode, err);
 	return put_word(writer, input, word, encode, err);
 }

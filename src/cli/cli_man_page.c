@@ -92,6 +92,7 @@ static void put_commands(void)
 
 static void put_store(const kp_operation_store *store)
 {
+	const kp_operation *operation;
 	char name[CLI_NAME_SIZE];
 
 	printf("# THE STORE ");
@@ -100,9 +101,7 @@ static void put_store(const kp_operation_store *store)
 	printf("\n\n");
 	put_plain(store->sentence);
 	printf("\n\n");
-	for (size_t i = 0; i < store->operation_count; i++) {
-		const kp_operation *operation = &store->operations[i];
-
+	for (size_t i = 0; (operation = kp_operation_at(store, i)); i++) {
 		printf("## keep %s %s\n\n", store->name, cli_option_name(operation->verb, name));
 		put_plain(operation->sentence);
 		if (operation->more) {

@@ -24,10 +24,15 @@ static const char introduction[] =
 	"HOME` is never guessed about.\n\n"
 	"Options may stand anywhere, as `--name value` or `--name=value`; a flag stands alone. "
 	"`--` "
-	"ends options, so\nthat a word may begin with `-`. A lone `-` reads a value from standard "
-	"input. Hyphens and underscores in\nnames are one.\n\n"
-	"Results are for people: bytes as they are, one row a line, members separated by a tab. "
-	"`--json` prints the\nresult's JSON instead. A failure is one line on standard error: "
+	"ends options, so\nthat a word may begin with `-`. A lone `-` reads a value, a long text, "
+	"a "
+	"secret or JSON from standard input.\nHyphens and underscores in names are one.\n\n"
+	"Results are for people: bytes as they are, one row a line, members separated by a tab (of "
+	"a "
+	"wide row those\nthat are named there), an object as lines `name: value` of what is not "
+	"null. "
+	"`--json` prints the whole result's\nJSON instead. A failure is one line on standard "
+	"error: "
 	"`keep: <what>: <why>`.\n";
 
 static const char values_text[] =
@@ -44,10 +49,12 @@ static const char calls_text[] =
 	"    {\"id\":1,\"ok\":true,\"result\":\"…\"}\n"
 	"    {\"id\":1,\"ok\":false,\"status\":\"NOT_FOUND\",\"error\":\"…\"}\n\n"
 	"`id` is any JSON value and comes back as it was written. Calls run in the order of their "
-	"lines. One that\nwaits (`engine.watch`) is begun in that order, too, and then waits "
-	"aside: "
-	"a change that a later line makes\nis not missed, and its answer comes when it comes. At "
-	"most 64 wait at once; one more is BUSY.\n";
+	"lines. One that\nwaits (`engine.watch`, `gateway.wait`, `gateway.wait_deliveries`) is "
+	"begun "
+	"in that order, too, and then waits\naside: a change that a later line makes is not "
+	"missed, "
+	"and its answer comes when it comes. At most 64 wait at\nonce; one more is BUSY. A verb's "
+	"other name is a call's, too (`gateway.pause`).\n";
 
 static const char lines_text[] =
 	"\n## The engine's JSON lines\n\n"
@@ -96,8 +103,9 @@ static void put_inputs(const char *title, const kp_input *inputs, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		const kp_input *input = &inputs[i];
 
-		printf("| `%s` | %s%s | ", input->name, kp_kind_name(input->kind),
-		       input->nullable ? " or null" : "");
+		printf("| `%s` | %s%s | ", input->name,
+		       input->is_secret ? "a secret text" : kp_kind_name(input->kind),
+		       input->required && input->nullable ? " or null" : "");
 		if (input->required)
 			printf("required");
 		else if (input->fallback)
@@ -135,9 +143,19 @@ static const char *result_name(kp_result_kind kind)
 	return "?";
 }
 
+static void put_reference(const kp_record *record)
+{
+	if (record)
+		printf(" See [%s](#records-of-%s).", record->table, record->table);
+}
+
 static void put_result(const kp_operation *operation)
 {
-	printf("\nResult, %s: %s\n", result_name(operation->result), operation->result_sentence);
+	printf("\nResult, %s: %s", result_name(operation->result), operation->result_sentence);
+	put_reference(operation->record);
+	if (operation->shown)
+		printf(" Printed without `--json`: %s.", operation->shown);
+	putchar('\n');
 	if (operation->member_count == 0)
 		return;
 	puts("\n| member | is | meaning |\n|---|---|---|");
@@ -146,6 +164,7 @@ static void put_result(const kp_operation *operation)
 
 		printf("| `%s` | %s | ", member->name, kp_kind_name(member->kind));
 		put_cell(member->sentence);
+		put_reference(member->record);
 		puts(" |");
 	}
 }
@@ -190,28 +209,78 @@ static void put_exit_statuses(void)
 
 static void put_operation(const kp_operation_store *store, const kp_operation *operation)
 {
-	printf("\n### %s.%s\n\n%s", store->name, operation->verb, operation->sentence);
+	printf("\n%s %s.%s\n\n%s", store->group_count > 1 ? "####" : "###", store->name,
+	       operation->verb, operation->sentence);
 	if (operation->more)
 		printf(" %s", operation->more);
 	printf("\n\n    ");
 	cli_put_usage(stdout, store, operation);
 	putchar('\n');
 	if (operation->alias)
-		printf("\nOn the command line also `%s`.\n", operation->alias);
+		printf("\nAlso `%s`.\n", operation->alias);
 	put_inputs("input", operation->inputs, operation->input_count);
 	put_result(operation);
 	put_outcomes(operation->outcomes, operation->outcome_count);
 }
 
+/* Whether any operation's result has the record in it. */
+static bool is_given(const kp_operation_store *store, const kp_record *record)
+{
+	const kp_operation *operation;
+
+	for (size_t i = 0; (operation = kp_operation_at(store, i)); i++) {
+		if (operation->record == record)
+			return true;
+		for (size_t k = 0; k < operation->member_count; k++)
+			if (operation->members[k].record == record)
+				return true;
+	}
+	return false;
+}
+
+static const char *field_kind(const kp_field *field)
+{
+	static const char *const names[] = {
+		[KP_TEXT] = "a text",    [KP_BLOB] = "base64",   [KP_JSON] = "JSON",
+		[KP_INT] = "an integer", [KP_REAL] = "a number", [KP_BOOL] = "a boolean",
+		[KP_TIME] = "a time"};
+
+	return field->flags & KP_FIELD_SECRET ? "secret, `***`" : names[field->kind];
+}
+
+static void put_record(const kp_record *record, const char *const *texts)
+{
+	printf("\n### Records of %s\n\n| member | is | meaning |\n|---|---|---|\n", record->table);
+	for (size_t i = 0; i < record->field_count; i++) {
+		const kp_field *field = &record->fields[i];
+
+		printf("| `%s` | %s%s | ", field->name, field_kind(field),
+		       field->flags & KP_FIELD_NULL ? " or null" : "");
+		put_cell(texts[i]);
+		for (size_t k = 0; field->allowed && field->allowed[k]; k++)
+			printf("%s%s", k ? ", " : " One of ", field->allowed[k]);
+		puts(field->allowed ? ". |" : " |");
+	}
+}
+
 static void put_store(const kp_operation_store *store)
 {
 	printf("\n## The store %s\n\n%s\n", store->name, store->sentence);
+	if (store->more)
+		printf("\n%s\n", store->more);
 	printf("\nHow it is opened, options of every `keep %s` command:\n", store->name);
 	put_inputs("setting", store->settings, store->setting_count);
 	puts("\nWhat any of its operations may come to:");
 	put_outcomes(store->outcomes, store->outcome_count);
-	for (size_t i = 0; i < store->operation_count; i++)
-		put_operation(store, &store->operations[i]);
+	for (size_t i = 0; i < store->group_count; i++) {
+		if (store->groups[i]->title)
+			printf("\n### %s\n", store->groups[i]->title);
+		for (size_t k = 0; k < store->groups[i]->count; k++)
+			put_operation(store, &store->groups[i]->operations[k]);
+	}
+	for (size_t i = 0; i < store->record_count; i++)
+		if (is_given(store, store->records[i]))
+			put_record(store->records[i], store->record_texts[i]);
 }
 
 static void put_manual(void)

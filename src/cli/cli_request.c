@@ -64,13 +64,12 @@ static bool is_name(const char *word, size_t len, const char *name)
 
 const kp_operation *cli_find_operation(const kp_operation_store *store, const char *verb)
 {
-	for (size_t i = 0; i < store->operation_count; i++) {
-		const kp_operation *operation = &store->operations[i];
+	const kp_operation *operation;
 
+	for (size_t i = 0; (operation = kp_operation_at(store, i)); i++)
 		if (is_name(verb, strlen(verb), operation->verb) ||
-		    (operation->alias && strcmp(verb, operation->alias) == 0))
+		    (operation->alias && is_name(verb, strlen(verb), operation->alias)))
 			return operation;
-	}
 	return NULL;
 }
 

@@ -2,7 +2,8 @@
  * cli_store.c - `keep <store> <verb> …`: runs the call, and prints its result for people.
  *
  * What is printed follows from the description of the result: bytes as they are, rows one a line
- * with members separated by a tab, a record as "name: value" lines, a number, a word for yes, and
+ * with members separated by a tab (all, or those that the description shows), a record as "name:
+ * value" lines of what is there, or its one member that is shown, a number, a word for yes, and
  * nothing for nothing. With --json it is the result's JSON and a newline. The exit status is 1
  * for a no: an outcome that its description calls one, or false.
  *
@@ -46,7 +47,7 @@ static keep_status put_bytes(cli_printer *printer, keep_bytes text, keep_error *
 	return status;
 }
 
-static kp_kind kind_of(const kp_operation *operation, keep_bytes member)
+static kp_input_kind kind_of(const kp_operation *operation, keep_bytes member)
 {
 	for (size_t i = 0; i < operation->member_count; i++)
 		if (kp_bytes_equal(keep_bytes_of(operation->members[i].name), member))
@@ -54,31 +55,54 @@ static kp_kind kind_of(const kp_operation *operation, keep_bytes member)
 	return KP_KIND_TEXT;
 }
 
-static keep_status put_member(cli_printer *printer, const kp_json *member, kp_kind kind,
+static keep_status put_member(cli_printer *printer, const kp_json *member, kp_input_kind kind,
 			      keep_error *err)
 {
 	if (member->kind == KP_JSON_TEXT && kind == KP_KIND_BYTES)
 		return put_bytes(printer, member->text, err);
-	put(member->kind == KP_JSON_TEXT ? member->text : member->raw);
+	if (member->kind != KP_JSON_NULL)
+		put(member->kind == KP_JSON_TEXT ? member->text : member->raw);
 	return KEEP_OK;
+}
+
+/* The member that the next word of *shown names, or the next of the row; NULL: no more. */
+static const kp_json *next_member(const kp_json *row, const char **shown, size_t *index)
+{
+	size_t len;
+
+	if (!*shown)
+		return *index < row->list.count ? &row->list.items[(*index)++] : NULL;
+	for (*shown += strspn(*shown, " "); (len = strcspn(*shown, " ")) > 0;) {
+		keep_bytes word = {*shown, len};
+
+		*shown += len;
+		*shown += strspn(*shown, " ");
+		for (size_t i = 0; i < row->list.count; i++)
+			if (kp_bytes_equal(row->list.items[i].name, word))
+				return &row->list.items[i];
+	}
+	return NULL;
 }
 
 /* A row that is no object is a value of bytes. */
 static keep_status put_row(cli_printer *printer, const kp_json *row, keep_error *err)
 {
+	const kp_operation *operation = printer->request->operation;
+	const char *shown = operation->shown;
+	const kp_json *member;
 	keep_status status = KEEP_OK;
+	size_t index = 0;
 
 	if (row->kind != KP_JSON_OBJECT)
 		status = put_member(printer, row, KP_KIND_BYTES, err);
-	for (size_t i = 0; row->kind == KP_JSON_OBJECT && i < row->list.count; i++) {
-		const kp_json *member = &row->list.items[i];
-
+	for (size_t i = 0; row->kind == KP_JSON_OBJECT; i++) {
+		member = next_member(row, &shown, &index);
+		if (!member)
+			break;
 		if (i)
 			putchar('\t');
 		if (status == KEEP_OK)
-			status =
-				put_member(printer, member,
-					   kind_of(printer->request->operation, member->name), err);
+			status = put_member(printer, member, kind_of(operation, member->name), err);
 	}
 	putchar(printer->row_end);
 	return status;
@@ -99,16 +123,77 @@ static keep_status take_row(void *ctx, keep_bytes json, keep_error *err)
 		       : status;
 }
 
-static void put_record(const kp_json *record)
+/* A row within a record: its members, and those of what is in it, with tabs between them. */
+static void put_inner_row(const kp_json *row)
+{
+	for (size_t i = 0; i < row->list.count; i++) {
+		const kp_json *member = &row->list.items[i];
+
+		if (i)
+			putchar('\t');
+		if (member->kind == KP_JSON_OBJECT)
+			put_inner_row(member);
+		else if (member->kind != KP_JSON_NULL)
+			put(member->kind == KP_JSON_TEXT ? member->text : member->raw);
+	}
+}
+
+static bool has_rows(const kp_json *member)
+{
+	return member->kind == KP_JSON_ARRAY && member->list.count &&
+	       member->list.items[0].kind == KP_JSON_OBJECT;
+}
+
+/* "name: value" of what is there. A described object is told member by member, an array of them row
+   by row; a column of JSON stays as it is. */
+static void put_record(const kp_operation *operation, const char *prefix, const kp_json *record)
 {
 	for (size_t i = 0; i < record->list.count; i++) {
 		const kp_json *member = &record->list.items[i];
+		bool is_described = operation->member_count && !*prefix;
 
-		put(member->name);
-		put(KEEP_BYTES(": "));
-		put(member->kind == KP_JSON_TEXT ? member->text : member->raw);
+		if (member->kind == KP_JSON_NULL)
+			continue;
+		if (is_described && member->kind == KP_JSON_OBJECT) {
+			char name[CLI_NAME_SIZE];
+
+			(void)snprintf(name, sizeof name, "%" KP_PRI ".", KP_ARG(member->name));
+			put_record(operation, name, member);
+			continue;
+		}
+		printf("%s%" KP_PRI ":", prefix, KP_ARG(member->name));
+		for (size_t k = 0; is_described && has_rows(member) && k < member->list.count;
+		     k++) {
+			printf("\n  ");
+			put_inner_row(&member->list.items[k]);
+		}
+		if (!is_described || !has_rows(member)) {
+			putchar(' ');
+			put(member->kind == KP_JSON_TEXT ? member->text : member->raw);
+		}
 		putchar('\n');
 	}
+}
+
+/* The one member that the description shows, as a text that ends with its line. */
+static void put_shown(const kp_operation *operation, const kp_json *record)
+{
+	const kp_json *member = kp_json_member(record, operation->shown);
+
+	if (!member || member->kind != KP_JSON_TEXT || !member->text.len)
+		return;
+	put(member->text);
+	if (member->text.data[member->text.len - 1] != '\n')
+		putchar('\n');
+}
+
+/* "The answer is no": a record whose verdict is false. */
+static bool is_against(const kp_operation *operation, const kp_json *record)
+{
+	const kp_json *verdict =
+		operation->verdict ? kp_json_member(record, operation->verdict) : NULL;
+
+	return verdict && verdict->kind == KP_JSON_BOOL && !verdict->boolean;
 }
 
 static keep_status put_result(cli_printer *printer, keep_bytes text, keep_error *err)
@@ -130,21 +215,34 @@ static keep_status put_result(cli_printer *printer, keep_bytes text, keep_error 
 		if (result->boolean)
 			printf("%s\n", operation->yes);
 	} else if (status == KEEP_OK && operation->result == KP_RESULT_RECORD) {
-		put_record(result);
+		printer->no = is_against(operation, result);
+		if (operation->shown)
+			put_shown(operation, result);
+		else
+			put_record(operation, "", result);
 	}
 	kp_arena_release(&arena);
 	return status;
 }
 
-static keep_status put_json(cli_printer *printer, keep_bytes text)
+static keep_status put_json(cli_printer *printer, keep_bytes text, keep_error *err)
 {
 	const kp_operation *operation = printer->request->operation;
+	kp_arena arena = {.head = NULL};
+	const kp_json *result = NULL;
+	keep_status status = KEEP_OK;
 
 	put(text);
 	putchar('\n');
-	printer->no =
-		operation->result == KP_RESULT_BOOLEAN && kp_bytes_equal(text, KEEP_BYTES("false"));
-	return KEEP_OK;
+	if (operation->result == KP_RESULT_BOOLEAN)
+		printer->no = kp_bytes_equal(text, KEEP_BYTES("false"));
+	if (!operation->verdict)
+		return KEEP_OK;
+	status = kp_json_parse(text, &arena, &result, err);
+	if (status == KEEP_OK)
+		printer->no = is_against(operation, result);
+	kp_arena_release(&arena);
+	return status;
 }
 
 /* ---------------------------------------------------------------- running */
@@ -195,7 +293,7 @@ static keep_status run_and_print(cli_printer *printer, keep_session *session, co
 	keep_status status = run_call(request, session, with, &hooks, &result, stopped, err);
 
 	if (status == KEEP_OK && json)
-		status = put_json(printer, kp_buffer_bytes(&result));
+		status = put_json(printer, kp_buffer_bytes(&result), err);
 	else if (status == KEEP_OK)
 		status = put_result(printer, kp_buffer_bytes(&result), err);
 	keep_buffer_release(&result);

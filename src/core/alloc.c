@@ -197,6 +197,13 @@ void kp_arena_release(kp_arena *arena)
 	*arena = (kp_arena){.head = NULL};
 }
 
+void kp_arena_wipe(kp_arena *arena)
+{
+	for (struct keep_chunk *chunk = arena->head; chunk; chunk = chunk->next)
+		kp_wipe(chunk->bytes, chunk->size - sizeof *chunk);
+	kp_arena_release(arena);
+}
+
 void keep_memory_release(keep_memory *memory)
 {
 	kp_arena_release(memory);

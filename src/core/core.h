@@ -36,6 +36,7 @@ void *kp_arena_alloc(kp_arena *arena, size_t size) KEEP_MUST_CHECK; /* max-align
 keep_status kp_arena_copy(kp_arena *arena, keep_bytes from, keep_bytes *out,
 			  keep_error *err) KEEP_MUST_CHECK;
 void kp_arena_release(kp_arena *arena);
+void kp_arena_wipe(kp_arena *arena); /* the same, with what it held overwritten first */
 
 /* ---------------------------------------------------------------- failures (error.c) */
 
@@ -74,7 +75,7 @@ keep_status kp_buffer_append_text(keep_buffer *buffer, const char *text,
 keep_status kp_buffer_append_format(keep_buffer *buffer, keep_error *err, const char *format,
 				    ...) KEEP_MUST_CHECK KEEP_PRINTF(3, 4);
 keep_bytes kp_buffer_bytes(const keep_buffer *buffer); /* {"", 0} for an empty one */
-/* The keep/engine.h function keep_buffer_set lives here too. */
+/* The keep/base.h function keep_buffer_set lives here too. */
 
 /* -------------------------------------------------- text (utf8.c, number.c, base64.c) */
 

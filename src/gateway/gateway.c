@@ -15,12 +15,13 @@
  *
  * Tests: tests/contract/test_gateway_*.c, tests/torture/test_gateway_*.c.
  */
+#include "gateway/gateway_migrate.h"
 #include "gateway/gateway_private.h"
-#include "gateway_postgres_migrations.h"
-#include "gateway_sqlite_migrations.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DEFAULT_TIMEOUT_MS = 5000, READ_TRIES = 2 };
 #define MMAP_BYTES (INT64_C(1) << 36)
@@ -190,7 +191,7 @@ static keep_status take_turn(void *ctx, kp_lease *lease, keep_error *err)
 	return kp_lease_queue(lease, KP_GATEWAY_TAKE_TURN, NULL, 0, err);
 }
 
-static keep_status check_service(const char *service, keep_error *err)
+keep_status kp_gateway_check_service(const char *service, keep_error *err)
 {
 	size_t len = strlen(service);
 
@@ -253,14 +254,7 @@ static keep_status name_channel(keep_gateway *gateway, keep_error *err)
 
 static keep_status open_database(keep_gateway *gateway, bool create, keep_error *err)
 {
-	const kp_migrations by_dialect[KP_DIALECT_COUNT] = {
-		[KP_DIALECT_SQLITE] = {.service = "gateway",
-				       .list = kp_gateway_sqlite_migrations,
-				       .count = KP_GATEWAY_SQLITE_MIGRATION_COUNT},
-		[KP_DIALECT_POSTGRES] = {.service = "gateway",
-					 .list = kp_gateway_postgres_migrations,
-					 .count = KP_GATEWAY_POSTGRES_MIGRATION_COUNT},
-	};
+	const kp_migrations migrations = kp_gateway_migrations(gateway->driver->dialect);
 	kp_database_options options = {
 		.sql = {.location = gateway->location,
 			.schema = gateway->schema,
@@ -270,12 +264,21 @@ static keep_status open_database(keep_gateway *gateway, bool create, keep_error 
 			.timeout_ms = gateway->timeout_ms,
 			.mmap_bytes = MMAP_BYTES,
 			.cache_bytes = CACHE_BYTES},
-		.migrations = &by_dialect[gateway->driver->dialect],
+		.migrations = &migrations,
 		.statements = &kp_gateway_statements[gateway->driver->dialect],
 		.begun = take_turn,
 	};
 
 	return kp_database_open(gateway->driver, &options, &gateway->database, err);
+}
+
+/* Whoever only reads makes no file: it is there when a writer was. */
+static bool may_open_notify(const keep_gateway *gateway)
+{
+	char path[PATH_MAX];
+	int len = snprintf(path, sizeof path, "%s-notify", gateway->location);
+
+	return !gateway->read_only || (len < (int)sizeof path && access(path, F_OK) == 0);
 }
 
 /* How others are told of news: by the server, or through a file beside the database. */
@@ -286,6 +289,8 @@ static keep_status open_news(keep_gateway *gateway, keep_error *err)
 	gateway->listens = kp_database_caps(gateway->database) & KP_SQL_LISTEN;
 	if (gateway->schema)
 		return name_channel(gateway, err);
+	if (!may_open_notify(gateway))
+		return KEEP_OK;
 	if (kp_notify_open(gateway->location, &gateway->notify, &why) != KEEP_OK)
 		kp_log(KEEP_LOG_WARNING, "%s: waits wake up late: %s", gateway->location,
 		       why.message);
@@ -308,7 +313,7 @@ keep_status keep_gateway_open(const char *url, const keep_gateway_options *optio
 		memcpy(&given, options, options->size);
 	if (!given.service)
 		given.service = "keep";
-	status = check_service(given.service, err);
+	status = kp_gateway_check_service(given.service, err);
 	if (status != KEEP_OK)
 		return status;
 	gateway = kp_alloc_zero(sizeof *gateway);
@@ -326,6 +331,10 @@ keep_status keep_gateway_open(const char *url, const keep_gateway_options *optio
 	if (status == KEEP_OK)
 		status = open_news(gateway, err);
 	if (status == KEEP_OK)
+		status = kp_gateway_waits_open(gateway, err);
+	if (status == KEEP_OK)
+		status = kp_gateway_routes_open(gateway, err);
+	if (status == KEEP_OK)
 		*out = gateway;
 	else
 		keep_gateway_close(&gateway);
@@ -339,6 +348,8 @@ void keep_gateway_close(keep_gateway **gateway)
 	if (!closing)
 		return;
 	*gateway = NULL;
+	kp_gateway_waits_close(closing);
+	kp_gateway_routes_close(closing);
 	kp_notify_close(&closing->notify);
 	kp_database_close(&closing->database);
 	kp_free(closing->location);

@@ -18,6 +18,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #define KP_SERVICE_SIZE 65
 
@@ -36,7 +37,6 @@ struct keep_gateway {
 	atomic_int cancelled;
 	struct kp_gateway_waits *waits;   /* gateway_wait.c */
 	struct kp_gateway_routes *routes; /* gateway_routes.c: compiled routes */
-	struct kp_gateway_keys *keys;     /* gateway_accounts.c: signing keys */
 };
 
 /* ---------------------------------------------------------------- reading and changing (gateway.c) */
@@ -104,6 +104,33 @@ static inline keep_bytes kp_text_or(keep_bytes text, const char *fallback)
 	return text.data ? text : keep_bytes_of(fallback);
 }
 
+/* "telegram" of "telegram:42"; empty without a colon. */
+static inline keep_bytes kp_channel_of(keep_bytes jid)
+{
+	const char *colon = memchr(jid.data, ':', jid.len);
+
+	return colon ? (keep_bytes){jid.data, (size_t)(colon - jid.data)} : KEEP_BYTES("");
+}
+
+/* ---------------------------------------------------------------- consumers (gateway_consumers.c) */
+
+/* Make a consumer that is not there, before every chat's first message; OK when it is. */
+keep_status kp_consumer_make(keep_gateway *gateway, keep_bytes consumer, int64_t now_ms,
+			     keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- waiting (gateway_wait.c) */
+
+/* Once, when everything that tells of news is open. */
+keep_status kp_gateway_waits_open(keep_gateway *gateway, keep_error *err) KEEP_MUST_CHECK;
+void kp_gateway_waits_close(keep_gateway *gateway); /* also when it was not opened */
+
+/* ---------------------------------------------------------------- routes (gateway_routes.c) */
+
+keep_status kp_gateway_routes_open(keep_gateway *gateway, keep_error *err) KEEP_MUST_CHECK;
+void kp_gateway_routes_close(keep_gateway *gateway); /* also when it was not opened */
+/* Inside a writing transaction, by everyone who changes routes of `jid`: compiled ones are over. */
+keep_status kp_routes_changed(kp_lease *lease, keep_bytes jid, keep_error *err) KEEP_MUST_CHECK;
+
 /* ---------------------------------------------------------------- messages (gateway_messages.c) */
 
 /*
@@ -117,5 +144,42 @@ keep_status kp_message_put(kp_lease *lease, keep_message *message, const keep_ch
 /* An inbound message of this store itself: defaults for all but what is named. */
 keep_message kp_message_inbound(keep_bytes jid, keep_bytes id, keep_bytes sender,
 				keep_bytes content, int64_t now_ms);
+
+/* What gateway_batch.c does with many, kp_message_put does with one: check, complete, then inside of
+   a writing transaction probe, add, and save the chat. */
+keep_status kp_message_check(const keep_message *message, keep_error *err) KEEP_MUST_CHECK;
+/* Everything that is the store's to say of an inbound message, and the defaults. */
+keep_message kp_message_complete(const keep_message *given, int64_t now_ms);
+
+/* A chat that messages are being put into. */
+typedef struct kp_chat_state {
+	keep_bytes jid;
+	bool exists;    /* before this transaction */
+	bool has_news;  /* something was added */
+	bool has_input; /* and it was input */
+	int64_t last_seq, last_input_seq;
+	kp_value last_message_at;
+	int64_t now_ms;
+} kp_chat_state;
+
+/* Read a row of the statements probe_message(s): the chat, and whether it has the message already,
+   the same or another one under its id. */
+keep_status kp_message_probe(kp_sql_stmt *stmt, const keep_message *message, bool has_timestamp,
+			     kp_chat_state *chat, bool *stored, keep_put_result *result,
+			     keep_error *err) KEEP_MUST_CHECK;
+/* Are they the same as far as a replay is concerned? */
+bool kp_message_is_same(const keep_message *stored, const keep_message *given, bool has_timestamp);
+/* Give the message its number and insert it. */
+keep_status kp_message_add(kp_lease *lease, keep_message *message, kp_chat_state *chat,
+			   keep_error *err) KEEP_MUST_CHECK;
+/* Renew the chat and its cursors after the last one. `given` may be NULL. */
+keep_status kp_message_save_chat(kp_lease *lease, const kp_chat_state *state,
+				 const keep_chat *given, keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- accounts (gateway_accounts.c) */
+
+/* Inside a transaction: the account of that sub. */
+keep_status kp_user_find(kp_lease *lease, keep_bytes sub, kp_arena *arena, keep_auth_user *user,
+			 bool *found, keep_error *err) KEEP_MUST_CHECK;
 
 #endif

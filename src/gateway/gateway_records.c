@@ -35,10 +35,20 @@ static const kp_field message_fields[] = {
 	KP_FIELD(BOOL, keep_message, is_future, 0, NULL),
 	KP_FIELD(TEXT, keep_message, lease_by, KP_FIELD_NULL, NULL),
 	KP_FIELD(TEXT, keep_message, lease_owner, KP_FIELD_NULL, NULL),
+	KP_FIELD(INT, keep_message, attempts_before, 0, NULL),
 };
 
 const kp_record kp_message_record =
 	KP_RECORD(keep_message, "messages", 0, message_fields);
+
+static const kp_field delivery_queue_fields[] = {
+	KP_FIELD(TEXT, keep_delivery_queue, chat_jid, KP_FIELD_KEY, NULL),
+	KP_FIELD(TEXT, keep_delivery_queue, channel, 0, NULL),
+	KP_FIELD(TIME, keep_delivery_queue, due_at, 0, NULL),
+};
+
+const kp_record kp_delivery_queue_record =
+	KP_RECORD(keep_delivery_queue, "delivery_queues", 0, delivery_queue_fields);
 
 static const kp_field chat_fields[] = {
 	KP_FIELD(TEXT, keep_chat, jid, KP_FIELD_KEY, NULL),
@@ -71,6 +81,14 @@ static const kp_field route_fields[] = {
 
 const kp_record kp_route_record =
 	KP_RECORD(keep_route, "routes", 0, route_fields);
+
+static const kp_field route_version_fields[] = {
+	KP_FIELD(TEXT, keep_route_version, jid, KP_FIELD_KEY, NULL),
+	KP_FIELD(INT, keep_route_version, version, 0, NULL),
+};
+
+const kp_record kp_route_version_record =
+	KP_RECORD(keep_route_version, "route_versions", 0, route_version_fields);
 
 static const char *const registered_group_state_values[] = {
 	"active", "closed", "archived", NULL
@@ -139,6 +157,15 @@ static const kp_field system_message_fields[] = {
 const kp_record kp_system_message_record =
 	KP_RECORD(keep_system_message, "system_messages", 0, system_message_fields);
 
+static const kp_field lost_claim_fields[] = {
+	KP_FIELD(TEXT, keep_lost_claim, group_id, KP_FIELD_KEY, NULL),
+	KP_FIELD(TEXT, keep_lost_claim, turn_id, KP_FIELD_KEY, NULL),
+	KP_FIELD(TIME, keep_lost_claim, lost_at, 0, NULL),
+};
+
+const kp_record kp_lost_claim_record =
+	KP_RECORD(keep_lost_claim, "lost_claims", 0, lost_claim_fields);
+
 static const char *const scheduled_task_status_values[] = {
 	"active", "paused", "firing", "completed", "cancelled", "failed", NULL
 };
@@ -174,6 +201,7 @@ static const kp_field scheduled_task_fields[] = {
 	KP_FIELD(TIME, keep_scheduled_task, anchor_at, 0, NULL),
 	KP_FIELD(INT, keep_scheduled_task, grace_ms, 0, NULL),
 	KP_FIELD(INT, keep_scheduled_task, run_all_max, 0, NULL),
+	KP_FIELD_OPTIONAL(TIME, keep_scheduled_task, retry_of, KP_FIELD_NULL),
 	KP_FIELD(TEXT, keep_scheduled_task, lease_by, KP_FIELD_NULL, NULL),
 	KP_FIELD(TEXT, keep_scheduled_task, lease_owner, KP_FIELD_NULL, NULL),
 	KP_FIELD_OPTIONAL(TIME, keep_scheduled_task, lease_until, KP_FIELD_NULL),
@@ -328,12 +356,15 @@ const kp_record kp_store_change_record =
 
 const kp_record *const kp_gateway_records[] = {
 	&kp_message_record,
+	&kp_delivery_queue_record,
 	&kp_chat_record,
 	&kp_route_record,
+	&kp_route_version_record,
 	&kp_registered_group_record,
 	&kp_agent_session_record,
 	&kp_agent_run_record,
 	&kp_system_message_record,
+	&kp_lost_claim_record,
 	&kp_scheduled_task_record,
 	&kp_task_run_record,
 	&kp_router_state_record,
@@ -348,4 +379,272 @@ const kp_record *const kp_gateway_records[] = {
 	&kp_signing_key_record,
 	&kp_adopted_row_record,
 	&kp_store_change_record,
+};
+
+static const char *const message_texts[] = {
+	"The chat it belongs to.",
+	"The platform's id of it, or ours; unique in its chat.",
+	"Who sent it, as the platform names them.",
+	"What it says.",
+	"When it was sent, as its sender says; no order depends on it.",
+	"What it does: message, reply, join, edit, delete …",
+	"The channel that brought it, or that is to deliver it.",
+	"Outbound: the folder whose agent answered.",
+	"Outbound, written by an agent: never input.",
+	"The sender's name for people.",
+	"The thread within the chat; empty is the main one.",
+	"The message it answers.",
+	"Who said it first.",
+	"What is attached, as the adapter describes it.",
+	"Its number in its chat, in the order of commits, from 1.",
+	"When it was stored.",
+	"How far it is; received is inbound, the others are a delivery.",
+	"The platform's id of a delivered message.",
+	"How often a delivery was begun; fences late reports.",
+	"When a delivery is due, or its lease is over.",
+	"Why the last attempt failed.",
+	"The agent's turn that it belongs to.",
+	"The timestamp was over 10 minutes ahead of us.",
+	"The service that is delivering it.",
+	"Its process.",
+	"Attempts before it was last retried by hand.",
+};
+
+static const char *const delivery_queue_texts[] = {
+	"The chat; it has a row as long as a message of it is pending or sending.",
+	"The channel of the first of them.",
+	"When the first of them is due, or its lease is over.",
+};
+
+static const char *const chat_texts[] = {
+	"Its address: <channel>:<id>.",
+	"What people call it.",
+	"The channel it is on.",
+	"More than two take part.",
+	"An agent failed on it; cleared by its next success.",
+	"The number of its newest message.",
+	"The number of its newest message that is input.",
+	"The newest timestamp that was not in the future.",
+	"The folder it is pinned to.",
+	"The topic it is pinned to.",
+};
+
+static const char *const route_texts[] = {
+	"Assigned by the database.",
+	"A chat, a platform's prefix such as telegram:, or *.",
+	"Smaller is tried first.",
+	"How match is compared.",
+	"What to compare with; empty for default.",
+	"A folder; {sender} stands for the sender's id.",
+};
+
+static const char *const route_version_texts[] = {
+	"As in routes.",
+	"Grows with each change.",
+};
+
+static const char *const registered_group_texts[] = {
+	"The chat.",
+	"The folder: segments between slashes.",
+	"What a message must begin with, if it must.",
+	"Take only messages that begin with trigger_word.",
+	"Mounts, timeout, sidecars.",
+	"The folder above; empty for none.",
+	"Who has it may write to the group over the web.",
+	"What people call it.",
+	"Whether it takes messages.",
+	"When it was registered.",
+	"When it was last changed.",
+	"SHA-256 of slink_token in hex: it is found by this.",
+};
+
+static const char *const agent_session_texts[] = {
+	"The folder.",
+	"The topic; empty is the default session.",
+	"The agent's own id of the session.",
+	"When it was set.",
+};
+
+static const char *const agent_run_texts[] = {
+	"Assigned by the database.",
+	"The folder.",
+	"The agent's own id of the session.",
+	"When it began.",
+	"When it ended.",
+	"How it ended.",
+	"Why it failed.",
+	"The topic.",
+	"How many messages it was given.",
+};
+
+static const char *const system_message_texts[] = {
+	"Assigned by the database; their order.",
+	"The folder it is for.",
+	"Who remarks.",
+	"What happened.",
+	"Text, or XML when is_xml.",
+	"More attributes of the element: an object of texts.",
+	"While one with this key waits, another is a duplicate.",
+	"When it was enqueued.",
+	"The body is XML and is not escaped.",
+	"The turn that has claimed it.",
+	"How often it was claimed.",
+	"The service that claimed it.",
+	"Its process.",
+	"Until when.",
+};
+
+static const char *const lost_claim_texts[] = {
+	"The folder.",
+	"The turn.",
+	"When it lost them; a week later it is forgotten.",
+};
+
+static const char *const scheduled_task_texts[] = {
+	"Chosen by who creates it.",
+	"The folder whose it is.",
+	"The chat that the prompt goes to.",
+	"What is said then.",
+	"A cron expression, or an interval in ms; absent: one time only.",
+	"When it is due; absent: never.",
+	"How far it is.",
+	"When it was made.",
+	"The IANA zone of the expression.",
+	"In the group's session, or in one of its own.",
+	"What becomes of runs that nobody started.",
+	"Failed attempts at the present time.",
+	"Why the last attempt failed.",
+	"When it last fired.",
+	"Whose rules the expression follows.",
+	"An interval counts from here; otherwise the first time it was made for.",
+	"A missed run older than that is not made up; 0: no limit.",
+	"run_all: so many of the latest missed runs.",
+	"The time whose run failed; next_run is when it is tried again.",
+	"The service that fired it last, or is firing it.",
+	"Its process.",
+	"Until when; once it has fired, when that was.",
+};
+
+static const char *const task_run_texts[] = {
+	"Assigned by the database.",
+	"The task.",
+	"The time it was due; with task_id its identity.",
+	"When it was fired; until then, when that first failed.",
+	"How long the agent took, when told.",
+	"success: its message is stored.",
+	"What the agent said of it.",
+	"Why it was skipped or failed, a line for each attempt.",
+	"The message it became.",
+};
+
+static const char *const router_state_texts[] = {
+	"The name.",
+	"Its value.",
+};
+
+static const char *const consumer_texts[] = {
+	"The name it reads under.",
+	"When it first read.",
+};
+
+static const char *const cursor_texts[] = {
+	"The consumer.",
+	"The chat.",
+	"It has done everything up to this number.",
+	"When it last moved.",
+	"Since when input waits beyond it; absent: none does.",
+};
+
+static const char *const auth_user_texts[] = {
+	"<provider>:<id>.",
+	"The name to sign in with.",
+	"argon2id as a PHC string; empty: no password.",
+	"What people call them.",
+	"When the account was made.",
+	"May not sign in.",
+};
+
+static const char *const auth_session_texts[] = {
+	"SHA-256 of the token in hex.",
+	"Whose it is.",
+	"When it stops being good.",
+	"All tokens that follow from one sign-in.",
+	"When it was given out.",
+	"When it was exchanged for the next one.",
+	"When it, and its family, was ended.",
+};
+
+static const char *const user_group_texts[] = {
+	"The account.",
+	"The folder, with all below it; empty: none.",
+};
+
+static const char *const email_thread_texts[] = {
+	"Made from its first message's id.",
+	"email:<thread_id>.",
+	"Of the first message.",
+	"The first message's Message-ID.",
+	"Who wrote it.",
+};
+
+static const char *const email_message_id_texts[] = {
+	"A Message-ID, without the angle brackets.",
+	"The conversation.",
+};
+
+static const char *const onboarding_texts[] = {
+	"The chat.",
+	"How far it is.",
+	"The name it asks for.",
+	"When it was last asked for a name.",
+	"Who asks.",
+	"On which channel.",
+	"When it first asked.",
+	"When it was decided.",
+	"Who decided.",
+};
+
+static const char *const signing_key_texts[] = {
+	"Its id, as tokens name it.",
+	"32 random bytes.",
+	"When it was made; the newest signs.",
+	"When it was taken out of use.",
+};
+
+static const char *const adopted_row_texts[] = {
+	"Assigned by the database.",
+	"The table it was in.",
+	"The row, or its columns that have no place here.",
+};
+
+static const char *const store_change_texts[] = {
+	"messages.",
+	"How many transactions were committed.",
+};
+
+const char *const *const kp_gateway_record_texts[] = {
+	message_texts,
+	delivery_queue_texts,
+	chat_texts,
+	route_texts,
+	route_version_texts,
+	registered_group_texts,
+	agent_session_texts,
+	agent_run_texts,
+	system_message_texts,
+	lost_claim_texts,
+	scheduled_task_texts,
+	task_run_texts,
+	router_state_texts,
+	consumer_texts,
+	cursor_texts,
+	auth_user_texts,
+	auth_session_texts,
+	user_group_texts,
+	email_thread_texts,
+	email_message_id_texts,
+	onboarding_texts,
+	signing_key_texts,
+	adopted_row_texts,
+	store_change_texts,
 };

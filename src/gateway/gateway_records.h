@@ -8,12 +8,15 @@
 #include "sql/sql.h"
 
 extern const kp_record kp_message_record;
+extern const kp_record kp_delivery_queue_record;
 extern const kp_record kp_chat_record;
 extern const kp_record kp_route_record;
+extern const kp_record kp_route_version_record;
 extern const kp_record kp_registered_group_record;
 extern const kp_record kp_agent_session_record;
 extern const kp_record kp_agent_run_record;
 extern const kp_record kp_system_message_record;
+extern const kp_record kp_lost_claim_record;
 extern const kp_record kp_scheduled_task_record;
 extern const kp_record kp_task_run_record;
 extern const kp_record kp_router_state_record;
@@ -31,6 +34,9 @@ extern const kp_record kp_store_change_record;
 
 /* All of them, in the order of their description. */
 extern const kp_record *const kp_gateway_records[];
-enum { KP_GATEWAY_RECORD_COUNT = 21 };
+enum { KP_GATEWAY_RECORD_COUNT = 24 };
+
+/* What each field of each of them is, for the manual; the same orders. */
+extern const char *const *const kp_gateway_record_texts[];
 
 #endif

@@ -11,15 +11,43 @@ UPDATE store_changes SET changes = changes + 1 WHERE name = 'messages';
 -- name: probe_message
 -- What a put must know of its chat and of a message with the same key; always one row.
 SELECT chats.last_seq, chats.last_input_seq, chats.last_message_at,
-  messages.seq, messages.sender, messages.content, messages."timestamp", messages.verb,
-  messages.topic, messages.reply_to_id, messages.forwarded_from, messages.attachments,
-  messages.is_from_me
+  messages.seq, messages.sender, messages.content, messages.verb, messages.topic,
+  messages.reply_to_id, messages.forwarded_from, messages.group_folder, messages.turn_id,
+  messages.attachments, messages."timestamp", messages.is_from_me
 FROM (SELECT 1 AS one) AS always
 LEFT JOIN chats ON chats.jid = $1
 LEFT JOIN messages ON messages.chat_jid = $1 AND messages.id = $2;
 
+-- name: probe_messages only sqlite
+-- The same for [[chat, id], …], a row for each, in their order.
+SELECT chats.last_seq, chats.last_input_seq, chats.last_message_at,
+  messages.seq, messages.sender, messages.content, messages.verb, messages.topic,
+  messages.reply_to_id, messages.forwarded_from, messages.group_folder, messages.turn_id,
+  messages.attachments, messages."timestamp", messages.is_from_me
+FROM json_each($1) AS wanted
+LEFT JOIN chats ON chats.jid = wanted.value ->> 0
+LEFT JOIN messages ON messages.chat_jid = wanted.value ->> 0 AND messages.id = wanted.value ->> 1
+ORDER BY wanted.key;
+
+-- name: probe_messages only postgres
+-- The same for [[chat, id], …], a row for each, in their order; LIMIT keeps it to lookups by key.
+SELECT chat.last_seq, chat.last_input_seq, chat.last_message_at, stored.*
+FROM json_array_elements(CAST($1 AS json)) WITH ORDINALITY AS wanted (value, place)
+LEFT JOIN LATERAL (
+  SELECT last_seq, last_input_seq, last_message_at FROM chats
+  WHERE chats.jid = wanted.value ->> 0 LIMIT 1
+) AS chat ON TRUE
+LEFT JOIN LATERAL (
+  SELECT messages.seq, messages.sender, messages.content, messages.verb, messages.topic,
+  messages.reply_to_id, messages.forwarded_from, messages.group_folder, messages.turn_id,
+  messages.attachments, messages."timestamp", messages.is_from_me
+  FROM messages WHERE messages.chat_jid = wanted.value ->> 0 AND messages.id = wanted.value ->> 1
+  LIMIT 1
+) AS stored ON TRUE
+ORDER BY wanted.place;
+
 -- name: insert_message
-INSERT INTO messages VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25);
+INSERT INTO messages VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26);
 
 -- name: save_chat
 -- Make or renew a chat; an absent name or channel stays.

@@ -102,6 +102,28 @@ keep_status kp_home_check(const char *home, char **real, keep_error *err)
 	return KEEP_OK;
 }
 
+keep_status kp_home_file_url(const char *home, const char *folder, const char *file, bool create,
+			     keep_buffer *url, keep_error *err)
+{
+	keep_buffer path = KEEP_BUFFER_INIT;
+	keep_status status = kp_buffer_append_format(&path, err, "%s/%s", home, folder);
+	struct stat about;
+
+	if (status == KEEP_OK && create) {
+		status = kp_folder_make(AT_FDCWD, path.data, 0700, err);
+		if (status == KEEP_CONFLICT)
+			status = KEEP_OK;
+	}
+	if (status == KEEP_OK)
+		status = kp_buffer_append_format(&path, err, "/%s", file);
+	if (status == KEEP_OK && !create && stat(path.data, &about) != 0 && errno == ENOENT)
+		status = kp_fail(err, KEEP_NOT_FOUND, "%s: no such store yet", path.data);
+	if (status == KEEP_OK)
+		status = kp_buffer_append_format(url, err, "sqlite:%s", path.data);
+	keep_buffer_release(&path);
+	return status;
+}
+
 /* ---------------------------------------------------------------- making */
 
 static bool is_ours(const char *name)

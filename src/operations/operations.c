@@ -1,7 +1,7 @@
 /*
  * operations.c - the list of stores, and how an operation is found by its name.
  *
- * The list is constant; adding a store is one line here and one file that describes it.
+ * The list is constant; adding a store is one line here and the files that describe it.
  *
  * What it does not do: check inputs (operations_input.c) or run anything (session.c).
  *
@@ -13,6 +13,7 @@
 
 static const kp_operation_store *const stores[] = {
 	&kp_engine_operations,
+	&kp_gateway_operations,
 };
 
 _Static_assert(KP_COUNT(stores) <= KP_STORES_MAX, "a session has room for KP_STORES_MAX stores");
@@ -35,11 +36,41 @@ const kp_operation_store *kp_store_find(keep_bytes name)
 	return NULL;
 }
 
+const kp_operation *kp_operation_at(const kp_operation_store *store, size_t index)
+{
+	for (size_t i = 0; i < store->group_count; i++) {
+		if (index < store->groups[i]->count)
+			return &store->groups[i]->operations[index];
+		index -= store->groups[i]->count;
+	}
+	return NULL;
+}
+
 const kp_operation *kp_operation_find(const kp_operation_store *store, keep_bytes verb)
 {
-	for (size_t i = 0; i < store->operation_count; i++)
-		if (kp_bytes_equal(keep_bytes_of(store->operations[i].verb), verb))
-			return &store->operations[i];
+	const kp_operation *operation;
+
+	for (size_t i = 0; (operation = kp_operation_at(store, i)); i++)
+		if (kp_bytes_equal(keep_bytes_of(operation->verb), verb))
+			return operation;
+	return NULL;
+}
+
+static const kp_operation *find_alias(const kp_operation_store *store, keep_bytes alias)
+{
+	const kp_operation *operation;
+
+	for (size_t i = 0; (operation = kp_operation_at(store, i)); i++)
+		if (operation->alias && kp_bytes_equal(keep_bytes_of(operation->alias), alias))
+			return operation;
+	return NULL;
+}
+
+const char *const *kp_record_texts(const kp_operation_store *store, const kp_record *record)
+{
+	for (size_t i = 0; i < store->record_count; i++)
+		if (store->records[i] == record)
+			return store->record_texts[i];
 	return NULL;
 }
 
@@ -58,9 +89,14 @@ keep_status kp_operation_parse(keep_bytes name, const kp_operation_store **store
 	size_t len = dot ? (size_t)(dot - name.data) : name.len;
 
 	*store = kp_store_find((keep_bytes){name.data, len});
-	*operation = *store && dot ? kp_operation_find(*store, (keep_bytes){name.data + len + 1,
-									    name.len - len - 1})
-				   : NULL;
+	*operation = NULL;
+	if (*store && dot) {
+		keep_bytes verb = {name.data + len + 1, name.len - len - 1};
+
+		*operation = kp_operation_find(*store, verb);
+		if (!*operation)
+			*operation = find_alias(*store, verb);
+	}
 	if (*operation)
 		return KEEP_OK;
 	if (*store && dot)

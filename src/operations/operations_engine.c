@@ -20,11 +20,9 @@
 
 #include "engine/backend.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { ENGINE_NAME_BYTES_MAX = 200 }; /* "<name>.db-journal" must be a file name */
 
@@ -128,27 +126,13 @@ static keep_status format_server_url(const char *home, keep_bytes name, keep_buf
 	return status;
 }
 
-/* KEEP_NOT_FOUND: a home's engine that is not there and not to be made. */
 static keep_status find_in_folder(const char *home, keep_bytes name, bool create, keep_buffer *url,
 				  keep_error *err)
 {
-	keep_buffer path = KEEP_BUFFER_INIT;
-	keep_status status = kp_buffer_append_format(&path, err, "%s/engine", home);
-	struct stat about;
+	char file[ENGINE_NAME_BYTES_MAX + sizeof ".db"];
 
-	if (status == KEEP_OK && create) {
-		status = kp_folder_make(AT_FDCWD, path.data, 0700, err);
-		if (status == KEEP_CONFLICT)
-			status = KEEP_OK;
-	}
-	if (status == KEEP_OK)
-		status = kp_buffer_append_format(&path, err, "/%.*s.db", (int)name.len, name.data);
-	if (status == KEEP_OK && !create && stat(path.data, &about) != 0 && errno == ENOENT)
-		status = kp_fail(err, KEEP_NOT_FOUND, "%s: no such engine yet", path.data);
-	if (status == KEEP_OK)
-		status = kp_buffer_append_format(url, err, "sqlite:%s", path.data);
-	keep_buffer_release(&path);
-	return status;
+	(void)snprintf(file, sizeof file, "%.*s.db", (int)name.len, name.data);
+	return kp_home_file_url(home, "engine", file, create, url, err);
 }
 
 static keep_status find_url(const kp_place *place, keep_bytes name, bool create, keep_buffer *url,

@@ -203,34 +203,30 @@ static const kp_input settings[KP_SETTINGS] = {
 					.sentence = "The largest value allowed, in bytes."},
 };
 
-#define INPUTS(array) .inputs = (array), .input_count = KP_COUNT(array)
-#define MEMBERS(array) .members = (array), .member_count = KP_COUNT(array)
-#define OUTCOMES(array) .outcomes = (array), .outcome_count = KP_COUNT(array)
-
 const kp_operation kp_engine_table[KP_ENGINE_OPERATIONS] = {
 	[KP_ENGINE_GET] = {.verb = "get",
 			   .sentence = "Give the exact bytes last set at a path.",
-			   INPUTS(get_inputs),
+			   KP_INPUTS(get_inputs),
 			   .result = KP_RESULT_BYTES,
 			   .result_sentence = "The value.",
-			   OUTCOMES(get_outcomes),
+			   KP_OUTCOMES(get_outcomes),
 			   .run = kp_engine_run_get},
 	[KP_ENGINE_SET] = {.verb = "set",
 			   .sentence = "Store a value and make its path the newest of its "
 				       "siblings.",
 			   .more = "Whole or not at all: after a crash or a full disk the old "
 				   "value or the new one is there, never a mix.",
-			   INPUTS(set_inputs),
+			   KP_INPUTS(set_inputs),
 			   .result = KP_RESULT_NULL,
 			   .result_sentence = "Nothing.",
-			   OUTCOMES(set_outcomes),
+			   KP_OUTCOMES(set_outcomes),
 			   .changes = true,
 			   .run = kp_engine_run_change},
 	[KP_ENGINE_UNSET] = {.verb = "unset",
 			     .sentence = "Remove a value and everything below its path.",
 			     .more = "Done also when there was nothing. The empty path removes "
 				     "everything, as clear does.",
-			     INPUTS(unset_inputs),
+			     KP_INPUTS(unset_inputs),
 			     .result = KP_RESULT_TRUE,
 			     .result_sentence = "true, also when nothing was there.",
 			     .changes = true,
@@ -238,54 +234,54 @@ const kp_operation kp_engine_table[KP_ENGINE_OPERATIONS] = {
 	[KP_ENGINE_LIST] = {.verb = "list",
 			    .sentence = "Give the values of a path's direct children, newest "
 					"first.",
-			    INPUTS(list_inputs),
+			    KP_INPUTS(list_inputs),
 			    .result = KP_RESULT_ROWS,
 			    .result_sentence = "The values; with `names` objects of name and "
 					       "value.",
-			    MEMBERS(list_members),
-			    OUTCOMES(list_outcomes),
+			    KP_MEMBERS(list_members),
+			    KP_OUTCOMES(list_outcomes),
 			    .run = kp_engine_run_list},
 	[KP_ENGINE_COUNT] = {.verb = "count",
 			     .sentence = "Count a path's direct children that have a value.",
-			     INPUTS(count_inputs),
+			     KP_INPUTS(count_inputs),
 			     .result = KP_RESULT_INTEGER,
 			     .result_sentence = "The number.",
 			     .run = kp_engine_run_count},
 	[KP_ENGINE_CLEAR] = {.verb = "clear",
 			     .sentence = "Remove everything in this engine, and nothing of "
 					 "another's.",
-			     INPUTS(clear_inputs),
+			     KP_INPUTS(clear_inputs),
 			     .result = KP_RESULT_NULL,
 			     .result_sentence = "Nothing.",
 			     .changes = true,
 			     .run = kp_engine_run_change},
 	[KP_ENGINE_SCAN] = {.verb = "scan",
 			    .sentence = "Walk every document below a path, in no promised order.",
-			    INPUTS(scan_inputs),
+			    KP_INPUTS(scan_inputs),
 			    .result = KP_RESULT_ROWS,
 			    .result_sentence = "Objects of path and value.",
-			    MEMBERS(scan_members),
-			    OUTCOMES(list_outcomes),
+			    KP_MEMBERS(scan_members),
+			    KP_OUTCOMES(list_outcomes),
 			    .run = kp_engine_run_scan},
 	[KP_ENGINE_COMPARE] = {.verb = "compare_and_set",
 			       .sentence = "Store or remove a value only if the document holds "
 					   "what is expected.",
 			       .more = "For what two processes refresh: the one that comes second "
 				       "is told. On the command line an option left out is null.",
-			       INPUTS(compare_inputs),
+			       KP_INPUTS(compare_inputs),
 			       .result = KP_RESULT_NULL,
 			       .result_sentence = "Nothing.",
-			       OUTCOMES(compare_outcomes),
+			       KP_OUTCOMES(compare_outcomes),
 			       .changes = true,
 			       .run = kp_engine_run_change},
 	[KP_ENGINE_BATCH] = {.verb = "batch",
 			     .sentence = "Apply several changes, all of them or none.",
 			     .more = "On the command line, without `--changes`, this verb serves "
 				     "JSON lines instead; see there.",
-			     INPUTS(batch_inputs),
+			     KP_INPUTS(batch_inputs),
 			     .result = KP_RESULT_NULL,
 			     .result_sentence = "Nothing.",
-			     OUTCOMES(batch_outcomes),
+			     KP_OUTCOMES(batch_outcomes),
 			     .changes = true,
 			     .run = kp_engine_run_batch},
 	[KP_ENGINE_WATCH] = {.verb = "watch",
@@ -293,7 +289,7 @@ const kp_operation kp_engine_table[KP_ENGINE_OPERATIONS] = {
 			     .more = "Tells that something changed, not what. To miss nothing, "
 				     "begin to watch first, then read, then await the answer. Now "
 				     "and then the answer is yes although nothing changed there.",
-			     INPUTS(watch_inputs),
+			     KP_INPUTS(watch_inputs),
 			     .result = KP_RESULT_BOOLEAN,
 			     .result_sentence = "true: something changed; false: the time is up.",
 			     .yes = "changed",
@@ -303,10 +299,10 @@ const kp_operation kp_engine_table[KP_ENGINE_OPERATIONS] = {
 				.alias = "info",
 				.sentence = "Tell which backend this is and what its answers "
 					    "promise.",
-				INPUTS(describe_inputs),
+				KP_INPUTS(describe_inputs),
 				.result = KP_RESULT_RECORD,
 				.result_sentence = "One object.",
-				MEMBERS(describe_members),
+				KP_MEMBERS(describe_members),
 				.run = kp_engine_run_describe},
 };
 
@@ -327,14 +323,20 @@ static bool is_engine_url(const char *url)
 	return false;
 }
 
+static const kp_operation_group all_operations = {
+	.operations = kp_engine_table,
+	.count = KP_ENGINE_OPERATIONS,
+};
+static const kp_operation_group *const groups[] = {&all_operations};
+
 const kp_operation_store kp_engine_operations = {
 	.name = "engine",
 	.sentence = "A channel's own state: values under slash paths, newest first.",
-	.operations = kp_engine_table,
-	.operation_count = KP_ENGINE_OPERATIONS,
+	.groups = groups,
+	.group_count = KP_COUNT(groups),
 	.settings = settings,
 	.setting_count = KP_SETTINGS,
-	OUTCOMES(store_outcomes),
+	KP_OUTCOMES(store_outcomes),
 	.is_place = is_engine_url,
 	.open = kp_engine_state_open,
 	.make = kp_engine_state_make,

@@ -18,7 +18,7 @@
 #include <assert.h>
 #include <string.h>
 
-const char *kp_kind_name(kp_kind kind)
+const char *kp_kind_name(kp_input_kind kind)
 {
 	switch (kind) {
 	case KP_KIND_TEXT: return "a text";
@@ -29,6 +29,7 @@ const char *kp_kind_name(kp_kind kind)
 	case KP_KIND_TIME: return "a time";
 	case KP_KIND_ARRAY: return "an array";
 	case KP_KIND_OBJECT: return "an object";
+	case KP_KIND_JSON: return "any JSON";
 	}
 	return "?";
 }
@@ -115,6 +116,7 @@ static keep_status read_value(const kp_input *input, const kp_json *value, kp_ar
 	case KP_KIND_OBJECT:
 		out->json = value;
 		return value->kind == KP_JSON_OBJECT ? KEEP_OK : fail_kind(input, value, err);
+	case KP_KIND_JSON: out->json = value; return KEEP_OK;
 	}
 	return kp_fail(err, KEEP_MISUSE, "%s: a kind that nobody knows", input->name);
 }

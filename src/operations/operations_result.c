@@ -24,6 +24,53 @@ const kp_argument *kp_call_argument(const kp_call *call, const char *name)
 	return NULL;
 }
 
+keep_bytes kp_call_text(const kp_call *call, const char *name)
+{
+	return kp_call_argument(call, name)->bytes;
+}
+
+int64_t kp_call_integer(const kp_call *call, const char *name)
+{
+	return kp_call_argument(call, name)->integer;
+}
+
+bool kp_call_flag(const kp_call *call, const char *name)
+{
+	return kp_call_argument(call, name)->boolean;
+}
+
+int64_t kp_call_time(const kp_call *call, const char *name, int64_t otherwise)
+{
+	const kp_argument *argument = kp_call_argument(call, name);
+
+	return argument->given ? argument->integer : otherwise;
+}
+
+keep_status kp_call_texts(const kp_call *call, const char *name, const keep_bytes **items,
+			  size_t *count, keep_error *err)
+{
+	const kp_json *array = kp_call_argument(call, name)->json;
+	keep_bytes *texts;
+
+	*items = NULL;
+	*count = array ? array->list.count : 0;
+	if (*count == 0)
+		return KEEP_OK;
+	texts = kp_arena_alloc(call->arena, *count * sizeof *texts);
+	if (!texts)
+		return kp_fail_memory(err, name);
+	for (size_t i = 0; i < *count; i++) {
+		const kp_json *item = &array->list.items[i];
+
+		if (item->kind != KP_JSON_TEXT)
+			return kp_fail(err, KEEP_INVALID, "%s[%zu]: %s where a text belongs", name,
+				       i, kp_json_kind_name(item->kind));
+		texts[i] = item->text;
+	}
+	*items = texts;
+	return KEEP_OK;
+}
+
 static bool has_row_hook(const kp_call *call)
 {
 	return call->hooks && call->hooks->row;

@@ -6,24 +6,28 @@
  *   operations.c         the list of stores, lookup
  *   operations_input.c   inputs: checked against their description, defaults filled in
  *   operations_result.c  results: values, rows, base64
+ *   operations_records.c  records as results, and inputs as records
  *   operations_engine_table.c, operations_engine.c  the engine's descriptions, its functions
+ *   operations_gateway.c, operations_gateway_*.c    the gateway's
  *   home.c               homes: made, recognised
  *   session.c            sessions: a home, the stores that it has open, calls by name
  *   json_lines.c         the engine contract's JSON lines
  *
  * Each operation is described once, as constant data. The command line, `keep call`, its help, the
  * manual and the completion read these descriptions and hold nothing of their own about a store.
- * A new store is one file with one kp_operation_store, and one line in operations.c.
+ * A new store is one kp_operation_store with its groups of operations, and one line in
+ * operations.c.
  *
  * Threads: descriptions are constant. A call belongs to one thread; a store's state may be used
  * by any number of calls at once, which is the store's business.
  */
 #include "core/core.h"
 #include "keep/operations.h"
+#include "sql/sql.h"
 
 /* ---------------------------------------------------------------- descriptions */
 
-typedef enum kp_kind {
+typedef enum kp_input_kind {
 	KP_KIND_TEXT,
 	KP_KIND_PATH,    /* a text; what a path is, the store checks */
 	KP_KIND_BYTES,   /* a text, or base64 when the call's `encoding` says so */
@@ -32,15 +36,18 @@ typedef enum kp_kind {
 	KP_KIND_TIME,  /* milliseconds since 1970, or RFC 3339 text */
 	KP_KIND_ARRAY, /* JSON that the operation reads itself */
 	KP_KIND_OBJECT,
-} kp_kind;
+	KP_KIND_JSON, /* any JSON, handed on as it is written */
+} kp_input_kind;
 
 typedef struct kp_input {
 	const char *name;
-	kp_kind kind;
+	kp_input_kind kind;
 	unsigned place;            /* 1, 2, …: its place on the command line; 0: --name only */
 	const char *place_default; /* what a place left out means there; NULL: not to be left out */
 	bool required;
 	bool nullable;            /* null is a value: absent */
+	bool is_long;             /* TEXT: on the command line "-" reads standard input */
+	bool is_secret;           /* TEXT: is_long, without the line end, and shown nowhere */
 	const char *fallback;     /* the default, as plain text; NULL: none */
 	int64_t min, max;         /* INTEGER only */
 	const char *const *words; /* TEXT: the ones allowed, NULL-terminated; NULL: any */
@@ -49,18 +56,19 @@ typedef struct kp_input {
 
 typedef enum kp_result_kind {
 	KP_RESULT_NULL,
-	KP_RESULT_TRUE, /* always true: idempotent removal */
-	KP_RESULT_BYTES,
+	KP_RESULT_TRUE,  /* always true: idempotent removal */
+	KP_RESULT_BYTES, /* or a text, of an operation without the input `encoding` */
 	KP_RESULT_INTEGER,
 	KP_RESULT_BOOLEAN, /* false is "the answer is no" */
-	KP_RESULT_ROWS,    /* an array of texts or of objects with these members */
-	KP_RESULT_RECORD,  /* one object with these members */
+	KP_RESULT_ROWS,    /* an array of texts, of records, or of objects with these members */
+	KP_RESULT_RECORD,  /* one record, or one object with these members */
 } kp_result_kind;
 
 typedef struct kp_member {
 	const char *name;
-	kp_kind kind;
+	kp_input_kind kind;
 	const char *sentence;
+	const kp_record *record; /* OBJECT, ARRAY: what it is, or what it is of; or NULL */
 } kp_member;
 
 typedef struct kp_outcome {
@@ -73,22 +81,38 @@ typedef struct kp_call kp_call;
 
 typedef struct kp_operation {
 	const char *verb;
-	const char *alias; /* another verb for it on the command line, or NULL */
+	const char *alias; /* another verb for it, or NULL */
 	const char *sentence;
 	const char *more; /* a paragraph for the manual, or NULL */
 	const kp_input *inputs;
 	size_t input_count;
 	kp_result_kind result;
 	const char *result_sentence;
-	const char *yes; /* BOOLEAN: what the command prints for true */
+	const char *yes;         /* BOOLEAN: what the command prints for true */
+	const kp_record *record; /* ROWS, RECORD: whose fields they have; then no members */
 	const kp_member *members;
 	size_t member_count;
 	const kp_outcome *outcomes; /* beside those that every operation of the store may have */
 	size_t outcome_count;
-	bool changes; /* also: makes a store that is missing */
-	bool waits;   /* for others to do something: not to be run in line with other calls */
+	/* What the command prints of a result for people, unless it is all of it: the members of
+	   each row, with blanks between them; the one member of a record. */
+	const char *shown;
+	const char *verdict; /* RECORD: the boolean member whose false is "the answer is no" */
+	bool changes;        /* also: makes a store that is missing */
+	bool waits; /* for others to do something: not to be run in line with other calls */
 	keep_status (*run)(kp_call *call, keep_error *err);
 } kp_operation;
+
+/* Operations that belong together, and what they are about. */
+typedef struct kp_operation_group {
+	const char *title; /* NULL: the store's only one */
+	const kp_operation *operations;
+	size_t count;
+} kp_operation_group;
+
+#define KP_INPUTS(array) .inputs = (array), .input_count = KP_COUNT(array)
+#define KP_MEMBERS(array) .members = (array), .member_count = KP_COUNT(array)
+#define KP_OUTCOMES(array) .outcomes = (array), .outcome_count = KP_COUNT(array)
 
 /* Where a session's stores are. */
 typedef enum kp_place_kind {
@@ -107,16 +131,20 @@ struct kp_argument;
 typedef struct kp_operation_store {
 	const char *name;
 	const char *sentence;
-	const kp_operation *operations;
-	size_t operation_count;
+	const char *more; /* paragraphs for the manual, or NULL */
+	const kp_operation_group *const *groups;
+	size_t group_count;
+	const kp_record *const *records;        /* all of which results may be, or NULL */
+	const char *const *const *record_texts; /* of each record, a sentence for each field */
+	size_t record_count;
 	const kp_input *settings; /* how the store is opened: options of every command */
 	size_t setting_count;
 	const kp_outcome *outcomes; /* what any operation may come to */
 	size_t outcome_count;
 	/* True for a URL that is this store alone. */
 	bool (*is_place)(const char *url);
-	/* The state for one session; opens nothing yet. `settings` are read against the list above;
-	   they and `place` live as long as the state. */
+	/* The state for one session; opens nothing yet. `settings` are read against the list above
+	   and live for the call; `place` lives as long as the state. */
 	keep_status (*open)(const kp_place *place, const struct kp_argument *settings, void **state,
 			    keep_error *err);
 	/* Make what a home on a server needs. */
@@ -124,6 +152,9 @@ typedef struct kp_operation_store {
 	/* End every wait under way and to come; any thread. */
 	void (*cancel)(void *state);
 	void (*close)(void **state);
+	/* Called before each operation's function: puts what that works on into call->handle, or
+	   writes the result itself and sets *answered. NULL: nothing to do. */
+	keep_status (*enter)(kp_call *call, bool *answered, keep_error *err);
 } kp_operation_store;
 
 #define KP_STORES_MAX 8
@@ -132,13 +163,18 @@ size_t kp_store_count(void);
 const kp_operation_store *kp_store_at(size_t index);
 const kp_operation_store *kp_store_find(keep_bytes name); /* NULL: none */
 const kp_operation *kp_operation_find(const kp_operation_store *store, keep_bytes verb);
-/* "engine.get" to its store and operation. INVALID names what is not there. */
+/* The operations of all groups, in order; NULL: there are no more. */
+const kp_operation *kp_operation_at(const kp_operation_store *store, size_t index);
+/* The sentences of a record's fields; NULL: the store has none for it. */
+const char *const *kp_record_texts(const kp_operation_store *store, const kp_record *record);
+/* "engine.get" to its store and operation, also by an alias. INVALID names what is not there. */
 keep_status kp_operation_parse(keep_bytes name, const kp_operation_store **store,
 			       const kp_operation **operation, keep_error *err) KEEP_MUST_CHECK;
 /* The first store whose own URL this is, or NULL. */
 const kp_operation_store *kp_store_of_place(const char *url);
 
 extern const kp_operation_store kp_engine_operations;
+extern const kp_operation_store kp_gateway_operations;
 
 /* ---------------------------------------------------------------- inputs (operations_input.c) */
 
@@ -149,7 +185,7 @@ typedef struct kp_argument {
 	keep_bytes bytes; /* TEXT, PATH, BYTES (decoded) */
 	int64_t integer;  /* INTEGER; TIME in ms */
 	bool boolean;
-	const kp_json *json; /* ARRAY, OBJECT */
+	const kp_json *json; /* ARRAY, OBJECT, JSON */
 } kp_argument;
 
 /*
@@ -161,7 +197,7 @@ keep_status kp_inputs_read(const kp_input *inputs, size_t count, const kp_json *
 			   kp_arena *arena, kp_argument *arguments,
 			   keep_error *err) KEEP_MUST_CHECK;
 /* "a text", "an integer", … */
-const char *kp_kind_name(kp_kind kind);
+const char *kp_kind_name(kp_input_kind kind);
 
 /* ---------------------------------------------------------------- calls (operations_result.c) */
 
@@ -175,7 +211,8 @@ typedef struct kp_call_hooks {
 } kp_call_hooks;
 
 struct kp_call {
-	void *state; /* the store's */
+	void *state;  /* the store's */
+	void *handle; /* what the store's `enter` put here */
 	const kp_operation *operation;
 	const kp_argument *arguments; /* by index of the operation's inputs */
 	kp_arena *arena;
@@ -188,6 +225,14 @@ struct kp_call {
 
 /* The argument of that input; the operation has one, or this is a bug. */
 const kp_argument *kp_call_argument(const kp_call *call, const char *name);
+/* The value of a TEXT input (absent: not given), an INTEGER (0), a BOOLEAN (false), a TIME. */
+keep_bytes kp_call_text(const kp_call *call, const char *name);
+int64_t kp_call_integer(const kp_call *call, const char *name);
+bool kp_call_flag(const kp_call *call, const char *name);
+int64_t kp_call_time(const kp_call *call, const char *name, int64_t otherwise);
+/* An ARRAY of texts, in the call's arena; absent gives 0 of them. */
+keep_status kp_call_texts(const kp_call *call, const char *name, const keep_bytes **items,
+			  size_t *count, keep_error *err) KEEP_MUST_CHECK;
 /* Where the next value of the result goes. */
 kp_json_writer *kp_call_writer(kp_call *call);
 void kp_call_started(kp_call *call);
@@ -199,10 +244,28 @@ void kp_call_row_begin(kp_call *call);
 keep_status kp_call_row_end(kp_call *call, keep_error *err) KEEP_MUST_CHECK;
 void kp_call_close_rows(kp_call *call);
 
+/* ---------------------------------------------------------------- records (operations_records.c)
+ */
+
+/* Set the fields of `object` that have an input of their name; all others stay as they are. */
+void kp_arguments_to_record(const kp_input *inputs, size_t count, const kp_argument *arguments,
+			    const kp_record *record, void *object);
+/* The same with what the call was given. */
+void kp_call_record(const kp_call *call, const kp_record *record, void *object);
+/* The result: one record, or `count` of them, which lie one after the other. */
+keep_status kp_call_put_record(kp_call *call, const kp_record *record, const void *object,
+			       keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_call_put_records(kp_call *call, const kp_record *record, const void *items,
+				size_t count, keep_error *err) KEEP_MUST_CHECK;
+/* The same within a result: an array as the value of a member. */
+keep_status kp_call_put_array(kp_call *call, const kp_record *record, const void *items,
+			      size_t count, keep_error *err) KEEP_MUST_CHECK;
+
 /* ---------------------------------------------------------------- sessions (session.c, home.c) */
 
 /* keep_session_open with the settings of one store: a JSON object as kp_inputs_read takes it, or
-   NULL. A `store` that does not live at that place is INVALID. */
+   NULL. A `store` that does not live at that place is INVALID. A URL that several stores accept
+   belongs to `store`, or with NULL to the one that is called first. */
 keep_status kp_session_open_with(const char *home, const kp_operation_store *store,
 				 const kp_json *settings, keep_session **out,
 				 keep_error *err) KEEP_MUST_CHECK;
@@ -219,6 +282,10 @@ void kp_session_cancel(keep_session *session);
 
 /* True for a URL of a server that can be a home. */
 bool kp_home_is_server(const char *home);
+/* The URL of HOME/<folder>/<file>, with the folder made (0700) when `create`. NOT_FOUND: not there,
+   and not to be made. */
+keep_status kp_home_file_url(const char *home, const char *folder, const char *file, bool create,
+			     keep_buffer *url, keep_error *err) KEEP_MUST_CHECK;
 /* Check that a folder is a home this version can use, and give its real path (kp_free it). */
 keep_status kp_home_check(const char *home, char **real, keep_error *err) KEEP_MUST_CHECK;
 

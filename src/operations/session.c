@@ -9,6 +9,8 @@
  *      the session's lock.
  *   2. A failed call leaves no part of a result.
  *   3. Inputs are checked before a store is opened: a call that is wrong in itself touches nothing.
+ *   4. A place that is no home has one store: the one that the session was opened for, or the only
+ *      one that accepts its URL, or the first that is called.
  *
  * What it does not do: know any store. The descriptions carry the functions.
  *
@@ -22,8 +24,8 @@
 struct keep_session {
 	kp_place place;
 	char *place_text;               /* owns place.text */
-	const kp_operation_store *only; /* the store of a place that is no home */
-	pthread_mutex_t mutex;          /* guards states and cancelled */
+	pthread_mutex_t mutex;          /* guards what follows */
+	const kp_operation_store *only; /* the store of a place that is no home; NULL: not yet */
 	void *states[KP_STORES_MAX];    /* by the store's index; NULL: not yet */
 	bool cancelled;
 };
@@ -42,8 +44,13 @@ static size_t index_of(const kp_operation_store *store)
 static keep_status check_store(const keep_session *session, const kp_operation_store *store,
 			       keep_error *err)
 {
-	if (!session->only || session->only == store)
+	if (session->place.kind != KP_PLACE_STORE || session->only == store)
 		return KEEP_OK;
+	if (!session->only && store->is_place(session->place.text))
+		return KEEP_OK;
+	if (!session->only)
+		return kp_fail(err, KEEP_INVALID, "%s: needs a home, or a URL of its own",
+			       store->name);
 	return kp_fail(err, KEEP_INVALID, "%s: needs a home; this session is on one %s alone",
 		       store->name, session->only->name);
 }
@@ -59,6 +66,8 @@ static keep_status open_state(keep_session *session, const kp_operation_store *s
 
 	if (status == KEEP_OK)
 		status = store->open(&session->place, arguments, state, err);
+	if (status == KEEP_OK && session->place.kind == KP_PLACE_STORE)
+		session->only = store;
 	if (status == KEEP_OK && session->cancelled)
 		store->cancel(*state);
 	kp_arena_release(&arena);
@@ -68,15 +77,15 @@ static keep_status open_state(keep_session *session, const kp_operation_store *s
 keep_status kp_session_state(keep_session *session, const kp_operation_store *store, void **state,
 			     keep_error *err)
 {
-	keep_status status = check_store(session, store, err);
+	keep_status status;
 
 	*state = NULL;
-	if (status != KEEP_OK)
-		return status;
 	pthread_mutex_lock(&session->mutex);
-	if (!session->states[index_of(store)])
+	status = check_store(session, store, err);
+	if (status == KEEP_OK && !session->states[index_of(store)])
 		status = open_state(session, store, NULL, err);
-	*state = session->states[index_of(store)];
+	if (status == KEEP_OK)
+		*state = session->states[index_of(store)];
 	pthread_mutex_unlock(&session->mutex);
 	return status;
 }
@@ -95,11 +104,18 @@ void kp_session_cancel(keep_session *session)
 
 static keep_status find_place(keep_session *session, const char *home, keep_error *err)
 {
-	size_t size = strlen(home) + 1;
+	size_t size = strlen(home) + 1, takers = 0;
 
-	session->only = kp_store_of_place(home);
-	session->place.kind = session->only ? KP_PLACE_STORE : KP_PLACE_SERVER;
-	if (!session->only && !kp_home_is_server(home)) {
+	for (size_t i = 0; i < kp_store_count(); i++) {
+		if (kp_store_at(i)->is_place(home)) {
+			session->only = kp_store_at(i);
+			takers++;
+		}
+	}
+	session->place.kind = takers ? KP_PLACE_STORE : KP_PLACE_SERVER;
+	if (takers > 1)
+		session->only = NULL;
+	if (!takers && !kp_home_is_server(home)) {
 		session->place.kind = KP_PLACE_FOLDER;
 		return kp_home_check(home, &session->place_text, err);
 	}
@@ -129,6 +145,8 @@ keep_status kp_session_open_with(const char *home, const kp_operation_store *sto
 	session->place.text = session->place_text;
 	if (status == KEEP_OK && store)
 		status = check_store(session, store, err);
+	if (status == KEEP_OK && store && session->place.kind == KP_PLACE_STORE)
+		session->only = store;
 	if (status == KEEP_OK && store && settings)
 		status = open_state(session, store, settings, err);
 	if (status != KEEP_OK)
@@ -176,18 +194,20 @@ keep_status kp_session_run(keep_session *session, const kp_operation_store *stor
 		.row_text = &row_text,
 	};
 	size_t before = result->len;
-	keep_status status, written;
+	bool answered = false;
+	keep_status status;
 
 	kp_json_begin(&writer, result);
 	status = kp_inputs_read(operation->inputs, operation->input_count, with, false, &arena,
 				arguments, err);
 	if (status == KEEP_OK)
 		status = kp_session_state(session, store, &call.state, err);
-	if (status == KEEP_OK)
+	if (status == KEEP_OK && store->enter)
+		status = store->enter(&call, &answered, err);
+	if (status == KEEP_OK && !answered)
 		status = operation->run(&call, err);
-	written = kp_json_finish(&writer, status == KEEP_OK ? err : NULL);
 	if (status == KEEP_OK)
-		status = written;
+		status = kp_json_finish(&writer, err);
 	if (status != KEEP_OK) {
 		result->len = before;
 		if (result->data)

@@ -384,13 +384,23 @@ static keep_status init_readers(kp_database *database, int wanted, keep_error *e
 	return KEEP_OK;
 }
 
+static keep_status inspect_store(void *ctx, kp_sql_conn *conn, keep_error *err)
+{
+	return kp_migrate_look(conn, ctx, err);
+}
+
 /* Open the first connection, which creates and migrates; a read-only database keeps it as a reader.
- */
+   What is not ours is found before anything of it changes. */
 static keep_status open_first(kp_database *database, const kp_migrations *migrations,
 			      keep_error *err)
 {
 	struct slot *slot = database->sql.read_only ? database->free : &database->writer;
-	keep_status status = kp_sql_open(database->driver, &database->sql, &slot->lease.conn, err);
+	kp_sql_options options = database->sql;
+	keep_status status;
+
+	options.inspect = migrations ? inspect_store : NULL;
+	options.inspect_ctx = (void *)(uintptr_t)migrations;
+	status = kp_sql_open(database->driver, &options, &slot->lease.conn, err);
 
 	slot->checked_ns = kp_monotonic_ns();
 	if (status == KEEP_OK)

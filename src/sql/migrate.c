@@ -4,7 +4,7 @@
  *     look ──nothing pending──► done                       no lock, no write: what every open costs
  *      │ pending
  *      ▼
- *     begin ► make the table ► lock ► look again ► backup ► each migration with its row ► commit
+ *     begin ► make the table ► lock ► look again ► back up ► each migration with its row ► commit
  *               │ another made it first                       any failure: rollback, as before
  *               └──────────► begin again
  *
@@ -361,6 +361,8 @@ static keep_status apply_migration(kp_sql_conn *conn, const kp_migrations *migra
 	applied.checksum = keep_bytes_of(checksum);
 	if (status == KEEP_OK)
 		status = run_migration(conn, migration, err);
+	if (status == KEEP_OK && migrations->ran)
+		status = migrations->ran(migrations->hooks_ctx, conn, err);
 	if (status == KEEP_OK)
 		status = kp_record_add(conn, &kp_applied_migration_record, &applied, &existed, err);
 	if (status == KEEP_OK && existed)
@@ -371,15 +373,43 @@ static keep_status apply_migration(kp_sql_conn *conn, const kp_migrations *migra
 	return KEEP_OK;
 }
 
+static keep_status check_store(kp_sql_conn *conn, const kp_migrations *migrations, int version,
+			       keep_error *err)
+{
+	if (!migrations->check)
+		return KEEP_OK;
+	return migrations->check(migrations->hooks_ctx, conn, version, err);
+}
+
+/* Before the first pending migration, where anybody's was applied before. */
+static keep_status back_up(kp_sql_conn *conn, const kp_migrations *migrations, int version,
+			   keep_error *err)
+{
+	kp_sql_stmt *stmt = NULL;
+	bool has_row = false;
+	keep_status status = KEEP_OK;
+
+	if (!migrations->backup)
+		return KEEP_OK;
+	status = prepare_statement(conn, KP_MIGRATE_FIND_ANY, &stmt, err);
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &has_row, err);
+	kp_sql_finish(&stmt);
+	if (status == KEEP_OK && has_row)
+		status = migrations->backup(migrations->hooks_ctx, conn, version, err);
+	return status;
+}
+
 static keep_status apply_pending(kp_sql_conn *conn, const kp_migrations *migrations,
 				 keep_error *err)
 {
 	int version = 0;
 	keep_status status = look_at_applied(conn, migrations, &version, err);
-	bool pending = status == KEEP_OK && (size_t)version < migrations->count;
 
-	if (pending && version > 0 && migrations->backup)
-		status = migrations->backup(migrations->backup_ctx, conn, version, err);
+	if (status == KEEP_OK)
+		status = check_store(conn, migrations, version, err);
+	if (status == KEEP_OK && (size_t)version < migrations->count)
+		status = back_up(conn, migrations, version, err);
 	for (size_t i = (size_t)version; status == KEEP_OK && i < migrations->count; i++)
 		status = apply_migration(conn, migrations, &migrations->list[i], err);
 	return status;
@@ -480,6 +510,22 @@ keep_status kp_migrate(kp_sql_conn *conn, const kp_migrations *migrations, keep_
 	status = migrate(conn, migrations, &last);
 	if (status != KEEP_OK && err)
 		*err = last;
+	return status;
+}
+
+keep_status kp_migrate_look(kp_sql_conn *conn, const kp_migrations *migrations, keep_error *err)
+{
+	int version = 0;
+	keep_status status = check_list(migrations, err);
+
+	if (status == KEEP_OK)
+		status = kp_sql_begin(conn, KP_SQL_READ, err);
+	if (status != KEEP_OK)
+		return status;
+	status = look(conn, migrations, &version, err);
+	if (status == KEEP_OK)
+		status = check_store(conn, migrations, version, err);
+	kp_sql_rollback(conn);
 	return status;
 }
 

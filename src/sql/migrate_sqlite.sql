@@ -7,3 +7,7 @@ SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations';
 -- name: list_applied
 -- What was applied, the latest first.
 SELECT * FROM migrations WHERE service = ?1 AND version > 0 ORDER BY version DESC;
+
+-- name: find_any
+-- A row when anything was ever applied, by any service.
+SELECT 1 FROM migrations WHERE version > 0 LIMIT 1;

@@ -491,6 +491,8 @@ keep_status kp_pg_open(const kp_sql_options *options, kp_sql_conn **out, keep_er
 		status = prepare_session(conn, options, quoted, err);
 	if (status == KEEP_OK)
 		status = probe_listen(conn, err);
+	if (status == KEEP_OK && options->inspect)
+		status = options->inspect(options->inspect_ctx, &conn->base, err);
 	PQfreemem(quoted);
 	if (status == KEEP_OK)
 		*out = &conn->base;

@@ -249,6 +249,7 @@ const kp_sql_driver kp_sql_postgres = {
 	.falls_due = falls_due,
 	.maintain = maintain,
 	.tend = maintain,
+	.copy = kp_pg_copy,
 	.notify = kp_pg_notify,
 	.listen = kp_pg_listen,
 	.wait = kp_pg_wait,

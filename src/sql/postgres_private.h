@@ -10,6 +10,7 @@
  *   postgres_values.c     values to and from the binary forms of the protocol
  *   postgres_status.c     SQLSTATE to status
  *   postgres_text.c       what the driver must see in a statement's text
+ *   postgres_copy.c       a verified copy of the schema
  *   postgres_wait.c       NOTIFY, LISTEN, wait
  */
 #include "sql/sql.h"
@@ -152,6 +153,10 @@ void kp_pg_finish(kp_sql_stmt *base);
 keep_status kp_pg_queue(kp_sql_stmt *base, keep_error *err);
 /* Free every statement; for close. */
 void kp_pg_release_statements(kp_pg_conn *conn);
+
+/* ---------------------------------------------------------------- postgres_copy.c */
+
+keep_status kp_pg_copy(kp_sql_conn *base, const char *label, keep_error *err);
 
 /* ---------------------------------------------------------------- postgres_driver.c */
 

@@ -5,8 +5,8 @@
  *   1. The statement is reset when a call returns, so a lease is given back clean.
  *   2. Nothing that was read is referred to after a failure; the arena keeps what it holds.
  *
- * Rows are read into a growing array, which moves to the arena at the end: an arena cannot grow what
- * it gave out.
+ * Rows are read into a growing array, which moves to the arena at the end: an arena cannot grow
+ * what it gave out.
  *
  * Tests: tests/contract/test_record.c.
  */

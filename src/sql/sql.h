@@ -12,6 +12,7 @@
  *   migrations                migrate.c
  *   change notification       notify.c (shared memory beside a file), or the server's own
  *   the write guard           write_guard.c: no checkpoint beside a write, and a fair queue
+ *   another program's file    foreign.h
  *
  * Threads: a connection and its statements are used by one thread at a time; a database by any.
  */
@@ -95,6 +96,8 @@ enum kp_sql_caps {
 	KP_SQL_SCHEMAS = 1 << 4, /* options.schema is honoured */
 };
 
+typedef struct kp_sql_conn kp_sql_conn; /* each driver embeds it first in its own struct */
+
 typedef struct kp_sql_options {
 	const char *location; /* SQLite: the file; PostgreSQL: a libpq conninfo or URI */
 	const char *schema;   /* PostgreSQL: set as search_path; created when `create` */
@@ -106,14 +109,18 @@ typedef struct kp_sql_options {
 	int64_t mmap_bytes;      /* SQLite */
 	int64_t cache_bytes;     /* SQLite */
 	int page_bytes;          /* SQLite, at creation; 0: 4096 */
+	/* Asked before anything of what is there is changed, on a connection that can read: its
+	   failure is open's, and leaves all as it was. Not asked of a database that is made now.
+	   NULL: nothing. */
+	keep_status (*inspect)(void *ctx, kp_sql_conn *conn, keep_error *err);
+	void *inspect_ctx;
 } kp_sql_options;
 
 typedef enum kp_sql_mode { KP_SQL_READ, KP_SQL_WRITE } kp_sql_mode;
 
-typedef struct kp_sql_conn kp_sql_conn; /* each driver embeds it first in its own struct */
 typedef struct kp_sql_stmt kp_sql_stmt;
 
-#define KP_SQL_DRIVER_ABI 1
+#define KP_SQL_DRIVER_ABI 2
 
 /* Which spelling of SQL a driver reads: an index into a store's statement sets and migrations, and
    the bit of KP_FIELD_SQLITE and KP_FIELD_POSTGRES. What a backend can do is a capability. */
@@ -187,6 +194,12 @@ typedef struct kp_sql_driver {
 	void (*maintain)(kp_sql_conn *conn);
 	void (*tend)(kp_sql_conn *conn);
 
+	/* Inside of a writing transaction that has changed no row yet: copy everything that is
+	   stored to a place of its own, named after the database and `label` (letters, digits, . _
+	   -), and verify the copy. An older copy is never overwritten: the name gets a number. When
+	   it returns OK the copy is as durable as the transaction; a failure leaves none. */
+	keep_status (*copy)(kp_sql_conn *conn, const char *label, keep_error *err);
+
 	/* LISTEN/NOTIFY where KP_SQL_LISTEN; elsewhere both are MISUSE. Notify takes part in the
 	   transaction. Wait until a notification arrives or the time is over (-1: for ever), or
 	   until `wake_fd` (-1: none) is readable; `payload` gets the text, empty at time-out. */
@@ -253,6 +266,7 @@ keep_status kp_sql_check(kp_sql_conn *conn, keep_error *err) KEEP_MUST_CHECK;
 bool kp_sql_falls_due(kp_sql_conn *conn);
 void kp_sql_maintain(kp_sql_conn *conn);
 void kp_sql_tend(kp_sql_conn *conn);
+keep_status kp_sql_copy(kp_sql_conn *conn, const char *label, keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_sql_notify(kp_sql_conn *conn, const char *channel, keep_bytes payload,
 			  keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_sql_listen(kp_sql_conn *conn, const char *channel, keep_error *err) KEEP_MUST_CHECK;
@@ -407,10 +421,15 @@ typedef struct kp_migrations {
 	const char *service; /* the key in the table `migrations`: "engine" */
 	const kp_migration *list;
 	size_t count;
-	/* Called before the first pending migration of a database that has content, after the lock
-	   is held; a failure stops the migration. NULL: none. */
+	/* The store's own hooks, each of which may be NULL; a failure is that of migrating or
+	   opening. check: may this database be ours, which has `version` (0: none)? Asked before
+	   anything is changed, and again under the lock. backup: before the first pending migration
+	   of a database in which anything was applied before, by any service, under the lock. ran:
+	   after each migration, before its row is written. */
+	keep_status (*check)(void *ctx, kp_sql_conn *conn, int version, keep_error *err);
 	keep_status (*backup)(void *ctx, kp_sql_conn *conn, int from_version, keep_error *err);
-	void *backup_ctx;
+	keep_status (*ran)(void *ctx, kp_sql_conn *conn, keep_error *err);
+	void *hooks_ctx;
 } kp_migrations;
 
 /*
@@ -427,6 +446,12 @@ typedef struct kp_migrations {
  */
 keep_status kp_migrate(kp_sql_conn *conn, const kp_migrations *migrations,
 		       keep_error *err) KEEP_MUST_CHECK;
+/*
+ * What kp_migrate would refuse at once: TOO_NEW, CORRUPT, CONFLICT, INVALID, and what `check` says.
+ * In one reading transaction; changes nothing. That something is pending is OK.
+ */
+keep_status kp_migrate_look(kp_sql_conn *conn, const kp_migrations *migrations,
+			    keep_error *err) KEEP_MUST_CHECK;
 /* The version a database has; 0 when it has none. Changes nothing. */
 keep_status kp_migrate_version(kp_sql_conn *conn, const char *service, int *version,
 			       keep_error *err) KEEP_MUST_CHECK;

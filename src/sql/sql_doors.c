@@ -290,6 +290,16 @@ void kp_sql_tend(kp_sql_conn *conn)
 	conn->driver->tend(conn);
 }
 
+keep_status kp_sql_copy(kp_sql_conn *conn, const char *label, keep_error *err)
+{
+	keep_error local;
+
+	assert(conn->in_transaction);
+	if (kp_fault(KP_FAULT_DRIVER))
+		return injected(err);
+	return conn->driver->copy(conn, label, err ? err : &local);
+}
+
 keep_status kp_sql_notify(kp_sql_conn *conn, const char *channel, keep_bytes payload,
 			  keep_error *err)
 {

@@ -537,6 +537,7 @@ const kp_sql_driver kp_sql_sqlite = {
 	.falls_due = kp_sqlite_falls_due,
 	.maintain = kp_sqlite_maintain,
 	.tend = kp_sqlite_tend,
+	.copy = kp_sqlite_copy,
 	.notify = notify,
 	.listen = listen,
 	.wait = wait,

@@ -7,6 +7,7 @@
  *   sqlite_transaction.c  begin, commit, rollback
  *   sqlite_checkpoint.c   copying the log into the database
  *   sqlite_open.c         the file, its folder, the pragmas
+ *   sqlite_copy.c         a verified copy of the file
  *   sqlite_json.c         a json_valid() that constraints may use
  */
 #include "sql/sql.h"
@@ -56,6 +57,11 @@ keep_status kp_sqlite_run_fixed(struct kp_sqlite *conn, enum kp_sqlite_fixed whi
 /* sqlite_open.c */
 keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, keep_error *err);
 void kp_sqlite_close(kp_sql_conn *conn);
+/* Sync the folder of a path that has a slash. */
+keep_status kp_sqlite_sync_folder(const char *path, keep_error *err) KEEP_MUST_CHECK;
+
+/* sqlite_copy.c */
+keep_status kp_sqlite_copy(kp_sql_conn *conn, const char *label, keep_error *err);
 
 /* sqlite_json.c: a json_valid() that CHECK constraints may use although the schema is not trusted
  */

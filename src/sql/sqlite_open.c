@@ -12,6 +12,10 @@
  *   5. The guard is named after SQLite's canonical path, so that two ways to one file share it.
  *   6. The path given to SQLite begins with "/" or "./": a file named "file:x?immutable=1" or
  *      ":memory:" is a file.
+ *   7. options.inspect is asked before the log mode is changed and before a guard is made, and what
+ *      could not be opened is closed without copying its log: a file that is refused keeps every
+ *      byte. (One in rollback mode whose last transaction was killed is rolled back, as by every
+ *      reader.)
  *
  * A read-only connection makes no database, no guard. A WAL database can only be read with its -wal
  * and -shm files, and SQLite makes those if they are missing and the folder allows it; in a folder
@@ -38,7 +42,7 @@
 
 /* ---------------------------------------------------------------- the file */
 
-static keep_status sync_folder_of(const char *path, keep_error *err)
+keep_status kp_sqlite_sync_folder(const char *path, keep_error *err)
 {
 	char folder[PATH_MAX];
 	const char *slash = strrchr(path, '/'); /* there is one: invariant 6 */
@@ -93,7 +97,7 @@ static keep_status create_file(const char *path, keep_error *err)
 		return kp_fail(err, KEEP_NOT_FOUND, "the folder of '%s' does not exist", path);
 	if (rc != 0)
 		return kp_fail_errno(err, rc, "create '%s'", path);
-	return sync_folder_of(path, err);
+	return kp_sqlite_sync_folder(path, err);
 }
 
 /* The file is there afterwards, perhaps empty when it may be created. */
@@ -198,12 +202,49 @@ static keep_status make_wal(struct kp_sqlite *conn, const kp_sql_options *option
 	return status;
 }
 
+static keep_status prepare_fixed(struct kp_sqlite *conn, keep_error *err)
+{
+	static const char *const texts[KP_SQLITE_FIXED] = {
+		[KP_SQLITE_BEGIN_READ] = "BEGIN",
+		[KP_SQLITE_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+		[KP_SQLITE_COMMIT] = "COMMIT",
+		[KP_SQLITE_ROLLBACK] = "ROLLBACK",
+	};
+
+	for (size_t i = 0; i < KP_SQLITE_FIXED && !conn->fixed[i]; i++) {
+		if (sqlite3_prepare_v3(conn->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+				       &conn->fixed[i], NULL) != SQLITE_OK)
+			return kp_sqlite_fail(conn, err);
+	}
+	return KEEP_OK;
+}
+
+/* Invariant 7. An empty file is nobody's. */
+static keep_status inspect(struct kp_sqlite *conn, const kp_sql_options *options, keep_error *err)
+{
+	char pages[24];
+	keep_status status = KEEP_OK;
+
+	if (!options->inspect)
+		return KEEP_OK;
+	status = query_text(conn, "PRAGMA page_count", pages, sizeof pages, err);
+	if (status != KEEP_OK || strcmp(pages, "0") == 0)
+		return status;
+	status = prepare_fixed(conn, err);
+	return status == KEEP_OK ? options->inspect(options->inspect_ctx, &conn->base, err)
+				 : status;
+}
+
 static keep_status set_journal(struct kp_sqlite *conn, const kp_sql_options *options,
 			       keep_error *err)
 {
 	char mode[16];
 	keep_status status = query_text(conn, "PRAGMA journal_mode", mode, sizeof mode, err);
 
+	if (status == KEEP_OK)
+		status = inspect(conn, options, err);
+	if (status == KEEP_OK && !conn->read_only)
+		status = kp_guard_open(&conn->guard, conn->path, err);
 	if (status != KEEP_OK || strcmp(mode, "wal") == 0)
 		return status;
 	if (conn->read_only)
@@ -258,23 +299,6 @@ static keep_status set_all(struct kp_sqlite *conn, const kp_sql_options *options
 	return status;
 }
 
-static keep_status prepare_fixed(struct kp_sqlite *conn, keep_error *err)
-{
-	static const char *const texts[KP_SQLITE_FIXED] = {
-		[KP_SQLITE_BEGIN_READ] = "BEGIN",
-		[KP_SQLITE_BEGIN_WRITE] = "BEGIN IMMEDIATE",
-		[KP_SQLITE_COMMIT] = "COMMIT",
-		[KP_SQLITE_ROLLBACK] = "ROLLBACK",
-	};
-
-	for (size_t i = 0; i < KP_SQLITE_FIXED; i++) {
-		if (sqlite3_prepare_v3(conn->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
-				       &conn->fixed[i], NULL) != SQLITE_OK)
-			return kp_sqlite_fail(conn, err);
-	}
-	return KEEP_OK;
-}
-
 /* ---------------------------------------------------------------- open and close */
 
 static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *options,
@@ -322,10 +346,8 @@ static keep_status open_all(struct kp_sqlite *conn, const kp_sql_options *option
 		return kp_fail_errno(err, errno, "open '%s'", conn->path);
 	conn->base.place[0] = st.st_dev;
 	conn->base.place[1] = st.st_ino;
-	if (!conn->read_only)
-		status = kp_guard_open(&conn->guard, conn->path, err);
-	if (status == KEEP_OK) /* before the first look at the schema, which may name it */
-		status = kp_sqlite_add_json(conn, err);
+	/* before the first look at the schema, which may name it */
+	status = kp_sqlite_add_json(conn, err);
 	if (status == KEEP_OK)
 		status = set_all(conn, options, err);
 	if (status == KEEP_OK)
@@ -334,6 +356,8 @@ static keep_status open_all(struct kp_sqlite *conn, const kp_sql_options *option
 		status = prepare_fixed(conn, err);
 	if (status == KEEP_OK)
 		(void)sqlite3_wal_hook(conn->db, kp_sqlite_committed, conn);
+	else if (has_log) /* invariant 7: closing must not copy it */
+		(void)sqlite3_db_config(conn->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	return status;
 }
 

@@ -45,14 +45,17 @@ static struct {
 	uint64_t finished; /* hashes that have ended */
 } line = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
-/* Turn n begins when n - KP_PASSWORD_AT_ONCE + 1 hashes have ended; those before it have begun. */
+/*
+ * Turn n may begin when all but KP_PASSWORD_AT_ONCE - 1 of the n before it could have ended. Who
+ * wakes late may find more than n ended, so nothing is subtracted here.
+ */
 static void wait_for_turn(void)
 {
 	uint64_t turn;
 
 	pthread_mutex_lock(&line.lock);
 	turn = line.asked++;
-	while (turn - line.finished >= KP_PASSWORD_AT_ONCE)
+	while (turn >= line.finished + KP_PASSWORD_AT_ONCE)
 		pthread_cond_wait(&line.moved, &line.lock);
 	pthread_mutex_unlock(&line.lock);
 }

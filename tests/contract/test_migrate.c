@@ -155,7 +155,7 @@ static void a_backup_is_asked_for_only_when_there_is_something_to_lose(void **st
 
 	(void)state;
 	list.backup = note_backup;
-	list.backup_ctx = asked;
+	list.hooks_ctx = asked;
 	OK(kp_migrate(conn, &list, &err));
 	assert_int_equal(asked[0], 0);
 	list.count = 3;

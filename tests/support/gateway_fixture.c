@@ -104,15 +104,15 @@ keep_gateway *gateway_fresh(void)
 	return gateway_again(NULL);
 }
 
-static kp_sql_conn *connect_behind(int number)
+kp_sql_conn *gateway_connect_behind(void)
 {
 	keep_error err = KEEP_ERROR_INIT;
 	kp_sql_conn *conn = NULL;
 	char schema[64], file[200];
 	kp_sql_options options = {.timeout_ms = 10000};
 
-	format_schema(number, schema);
-	snprintf(file, sizeof file, "%s/messages-%d.db", folder.path, number);
+	format_schema(stores, schema);
+	snprintf(file, sizeof file, "%s/messages-%d.db", folder.path, stores);
 	options.location = is_file ? file : getenv("KEEP_TEST_POSTGRES");
 	options.schema = is_file ? NULL : schema;
 	OK(kp_sql_open(is_file ? &kp_sql_sqlite : &kp_sql_postgres, &options, &conn, &err));
@@ -123,7 +123,7 @@ const char *gateway_sql(const char *sql)
 {
 	static char text[200];
 	keep_error err = KEEP_ERROR_INIT;
-	kp_sql_conn *conn = connect_behind(stores);
+	kp_sql_conn *conn = gateway_connect_behind();
 	kp_sql_stmt *stmt = NULL;
 	bool is_read = strncmp(sql, "SELECT", 6) == 0, has_row = false;
 	kp_value value = {.is_null = true};

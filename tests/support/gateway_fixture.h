@@ -38,6 +38,10 @@ keep_status gateway_open_with(const keep_gateway_options *options, keep_gateway 
    bytes, comes back ("" without a row). Never from the thread that holds a transaction. */
 const char *gateway_sql(const char *sql);
 
+struct kp_sql_conn;
+/* A connection of the caller's own to the last fresh store. */
+struct kp_sql_conn *gateway_connect_behind(void);
+
 /* Put an inbound message with these three; its number. */
 int64_t gateway_put(keep_gateway *gateway, const char *jid, const char *id, const char *content);
 

@@ -335,6 +335,50 @@ static void a_failure_over_a_neighbour_that_was_not_stored_is_tried_again(void *
 	kp_database_close(&database);
 }
 
+/* ---------------------------------------------------------------- what begins a transaction */
+
+static keep_status owe_and_count(void *ctx, kp_lease *lease, keep_error *err)
+{
+	++*(int *)ctx;
+	return kp_lease_run(lease, OWE, KP_VALUES(kp_int_value(7)), NULL, err);
+}
+
+static keep_status add_seven(void *ctx, kp_lease *lease, keep_error *err)
+{
+	int64_t changes = 0;
+
+	(void)ctx;
+	assert_int_equal(kp_lease_run(lease, ADD, KP_VALUES(kp_int_value(7)), &changes, err),
+			 KEEP_OK);
+	assert_int_equal(changes, 1);
+	return KEEP_OK;
+}
+
+static void a_writing_transaction_begins_with_what_was_asked_and_fails_with_it(void **state)
+{
+	kp_migrations migrations = {.service = "test", .list = migration_list, .count = 1};
+	int begun = 0;
+	kp_database_options options = {
+		.sql = {.location = file, .create = true, .timeout_ms = 5000},
+		.migrations = &migrations,
+		.statements = &set,
+		.begun = owe_and_count,
+		.begun_ctx = &begun,
+	};
+	kp_database *database = NULL;
+	int64_t n = 5;
+
+	(void)state;
+	assert_int_equal(kp_database_open(&kp_sql_sqlite, &options, &database, NULL), KEEP_OK);
+	/* The debt that the beginning made is not paid by this change, so nothing is stored. */
+	assert_int_not_equal(kp_database_write(database, add, &n, NULL), KEEP_OK);
+	check_total(database, 0, 0);
+	assert_int_equal(kp_database_write(database, add_seven, NULL, NULL), KEEP_OK);
+	check_total(database, 1, 7);
+	assert_int_equal(begun, 2);
+	kp_database_close(&database);
+}
+
 /* ---------------------------------------------------------------- opened otherwise, or gone */
 
 static void a_read_only_database_refuses_changes_and_reads(void **state)
@@ -380,6 +424,9 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_failure_over_a_neighbour_that_was_not_stored_is_tried_again, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_writing_transaction_begins_with_what_was_asked_and_fails_with_it, set_up,
 			tear_down),
 		cmocka_unit_test_setup_teardown(a_read_only_database_refuses_changes_and_reads,
 						set_up, tear_down),

@@ -94,6 +94,33 @@ class Embedding(unittest.TestCase):
                 self.write("a.sql", content)
                 self.refused(words, "statements", "a", "a.sql")
 
+    def test_topics_are_written_once_and_read_by_both_dialects(self):
+        self.write("a.sql", "-- About.\n-- name: one\n-- Says one.\nSELECT $1, '$x', $12;\n")
+        self.write("b.sql", "-- name: two only postgres\nSELECT 2 FOR UPDATE;\n\n"
+                   "-- name: two only sqlite\nSELECT 22;\n")
+        code, head = self.embedded("topics", "x", "a.sql", "b.sql")
+        self.assertIn("KP_X_ONE, /* Says one. */\n\tKP_X_TWO,\n\tKP_X_COUNT", head)
+        self.assertIn("kp_x_statements[KP_DIALECT_COUNT]", head)
+        sqlite, postgres = code.split("postgres_list[]")
+        self.assertIn("SELECT \\0771, '$x', \\07712;", sqlite)
+        self.assertIn("SELECT 22;", sqlite)
+        self.assertNotIn("FOR UPDATE", sqlite)
+        self.assertIn("SELECT $1, '$x', $12;", postgres)
+        self.assertIn("SELECT 2 FOR UPDATE;", postgres)
+        self.assertNotIn("SELECT 22", postgres)
+
+    def test_bad_topics_are_refused_with_file_and_line(self):
+        for content, words in (
+                ("-- name: a\nSELECT 1;\n-- name: b only sqlite\nSELECT 2;\n",
+                 "b.sql:3: statement 'b' is missing in"),
+                ("-- name: a only oracle\nSELECT 1;\n", "b.sql:1: only what?"),
+                ("-- name: first\nSELECT 1;\n", "b.sql:1: statement 'first' was named before"),
+                ("-- name: c only sqlite\nSELECT 1;\n\n-- name: c only postgres\n", "'c' is empty")):
+            with self.subTest(words=words):
+                self.write("a.sql", "-- name: first\nSELECT 0;\n")
+                self.write("b.sql", content)
+                self.refused(words, "topics", "x", "a.sql", "b.sql")
+
     def test_migrations_are_numbered_by_their_names(self):
         self.write("0001_first.sql", "CREATE TABLE a (b int);")
         self.write("0002_more_of_it.sql", "-- why\nDROP TABLE a;")

@@ -212,77 +212,79 @@ static void no_token_is_made_that_would_never_verify(void **state)
 
 /* ---------------------------------------------------------------- headers */
 
+static const char *const refused_headers[][2] = {
+	/* none, in every spelling, and other algorithms, also such as take an HMAC's key */
+	{"{\"alg\":\"none\"}", "alg is not"},
+	{"{\"alg\":\"None\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"NONE\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"nOnE\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"RS256\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"ES256\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"PS256\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"HS384\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"HS512\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"HS1\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"hs256\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"HS256 \",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"HS256\\u0000\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":\"dir\",\"enc\":\"A256GCM\"}", "alg is not"},
+	{"{\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"Alg\":\"HS256\",\"typ\":\"JWT\"}", "alg is not"},
+	{"{\"alg\":null}", "alg is not"},
+	{"{\"alg\":256}", "alg is not"},
+	{"{\"alg\":true}", "alg is not"},
+	{"{\"alg\":[\"HS256\"]}", "alg is not"},
+	{"{\"alg\":{\"HS256\":1}}", "alg is not"},
+	/* two of anything: which one would another reader take? */
+	{"{\"alg\":\"none\",\"alg\":\"HS256\"}", "no JSON object"},
+	{"{\"alg\":\"HS256\",\"alg\":\"HS256\"}", "no JSON object"},
+	{"{\"alg\":\"HS256\",\"\\u0061lg\":\"none\"}", "no JSON object"},
+	{"{\"alg\":\"HS256\",\"kid\":\"1\",\"kid\":\"2\"}", "no JSON object"},
+	{"{\"alg\":\"HS256\",\"typ\":\"JWT\",\"typ\":\"JWT\"}", "no JSON object"},
+	/* no object, or no JSON */
+	{"\"HS256\"", "no JSON object"},
+	{"[\"alg\",\"HS256\"]", "no JSON object"},
+	{"null", "no JSON object"},
+	{"HS256", "no JSON object"},
+	{"{\"alg\":\"HS256\"", "no JSON object"},
+	{"{\"alg\":\"HS256\"}}", "no JSON object"},
+	{"{\"alg\":\"HS256\"}{}", "no JSON object"},
+	{"{'alg':'HS256'}", "no JSON object"},
+	{"{\"alg\":\"HS256\",}", "no JSON object"},
+	{"{\"alg\":\"HS256\",\"kid\":\"\xff\"}", "no JSON object"},
+	/* the rest of the header */
+	{"{\"alg\":\"HS256\",\"typ\":\"at+jwt\"}", "typ is not"},
+	{"{\"alg\":\"HS256\",\"typ\":\"JWE\"}", "typ is not"},
+	{"{\"alg\":\"HS256\",\"typ\":null}", "typ is not"},
+	{"{\"alg\":\"HS256\",\"crit\":[\"exp\"],\"exp\":1}", "crit asks"},
+	{"{\"alg\":\"HS256\",\"crit\":[]}", "crit asks"},
+	{"{\"alg\":\"HS256\",\"crit\":[\"b64\"],\"b64\":false}", "crit asks"},
+	{"{\"alg\":\"HS256\",\"kid\":7}", "kid is no text"},
+	{"{\"alg\":\"HS256\",\"kid\":null}", "kid is no text"},
+};
+
+static const char *const accepted_headers[] = {
+	"{\"alg\":\"HS256\"}",
+	" {\r\n\t\"typ\" : \"JWT\", \"alg\" : \"HS\\u0032\\u00356\" } ",
+	/* a key in the header is nothing to us: ours decides */
+	"{\"alg\":\"HS256\",\"jwk\":{\"kty\":\"oct\",\"k\":\"AAAA\"},\"jku\":\"http://x\"}",
+};
+
 static void only_hs256_is_believed(void **state)
 {
-	static const char *const headers[][2] = {
-		/* none, in every spelling, and other algorithms, also such as take an HMAC's key */
-		{"{\"alg\":\"none\"}", "alg is not"},
-		{"{\"alg\":\"None\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"NONE\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"nOnE\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"RS256\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"ES256\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"PS256\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"HS384\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"HS512\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"HS1\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"hs256\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"HS256 \",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"HS256\\u0000\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":\"dir\",\"enc\":\"A256GCM\"}", "alg is not"},
-		{"{\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"Alg\":\"HS256\",\"typ\":\"JWT\"}", "alg is not"},
-		{"{\"alg\":null}", "alg is not"},
-		{"{\"alg\":256}", "alg is not"},
-		{"{\"alg\":true}", "alg is not"},
-		{"{\"alg\":[\"HS256\"]}", "alg is not"},
-		{"{\"alg\":{\"HS256\":1}}", "alg is not"},
-		/* two of anything: which one would another reader take? */
-		{"{\"alg\":\"none\",\"alg\":\"HS256\"}", "no JSON object"},
-		{"{\"alg\":\"HS256\",\"alg\":\"HS256\"}", "no JSON object"},
-		{"{\"alg\":\"HS256\",\"\\u0061lg\":\"none\"}", "no JSON object"},
-		{"{\"alg\":\"HS256\",\"kid\":\"1\",\"kid\":\"2\"}", "no JSON object"},
-		{"{\"alg\":\"HS256\",\"typ\":\"JWT\",\"typ\":\"JWT\"}", "no JSON object"},
-		/* no object, or no JSON */
-		{"\"HS256\"", "no JSON object"},
-		{"[\"alg\",\"HS256\"]", "no JSON object"},
-		{"null", "no JSON object"},
-		{"HS256", "no JSON object"},
-		{"{\"alg\":\"HS256\"", "no JSON object"},
-		{"{\"alg\":\"HS256\"}}", "no JSON object"},
-		{"{\"alg\":\"HS256\"}{}", "no JSON object"},
-		{"{'alg':'HS256'}", "no JSON object"},
-		{"{\"alg\":\"HS256\",}", "no JSON object"},
-		{"{\"alg\":\"HS256\",\"kid\":\"\xff\"}", "no JSON object"},
-		/* the rest of the header */
-		{"{\"alg\":\"HS256\",\"typ\":\"at+jwt\"}", "typ is not"},
-		{"{\"alg\":\"HS256\",\"typ\":\"JWE\"}", "typ is not"},
-		{"{\"alg\":\"HS256\",\"typ\":null}", "typ is not"},
-		{"{\"alg\":\"HS256\",\"crit\":[\"exp\"],\"exp\":1}", "crit asks"},
-		{"{\"alg\":\"HS256\",\"crit\":[]}", "crit asks"},
-		{"{\"alg\":\"HS256\",\"crit\":[\"b64\"],\"b64\":false}", "crit asks"},
-		{"{\"alg\":\"HS256\",\"kid\":7}", "kid is no text"},
-		{"{\"alg\":\"HS256\",\"kid\":null}", "kid is no text"},
-	};
-	static const char *const accepted[] = {
-		"{\"alg\":\"HS256\"}",
-		" {\r\n\t\"typ\" : \"JWT\", \"alg\" : \"HS\\u0032\\u00356\" } ",
-		/* a key in the header is nothing to us: ours decides */
-		"{\"alg\":\"HS256\",\"jwk\":{\"kty\":\"oct\",\"k\":\"AAAA\"},\"jku\":\"http://x\"}",
-	};
 	keep_buffer token = KEEP_BUFFER_INIT;
 	keep_error err = KEEP_ERROR_INIT;
 
 	(void)state;
-	for (size_t i = 0; i < KP_COUNT(headers); i++) {
-		sign_json(KEY, keep_bytes_of(headers[i][0]), KEEP_BYTES(CLAIMS), &token);
-		want_denied(kp_buffer_bytes(&token), NOW_MS, headers[i][1]);
+	for (size_t i = 0; i < KP_COUNT(refused_headers); i++) {
+		sign_json(KEY, keep_bytes_of(refused_headers[i][0]), KEEP_BYTES(CLAIMS), &token);
+		want_denied(kp_buffer_bytes(&token), NOW_MS, refused_headers[i][1]);
 		want_key_id_denied(kp_buffer_bytes(&token));
 	}
-	for (size_t i = 0; i < KP_COUNT(accepted); i++) {
-		sign_json(KEY, keep_bytes_of(accepted[i]), KEEP_BYTES(CLAIMS), &token);
+	for (size_t i = 0; i < KP_COUNT(accepted_headers); i++) {
+		sign_json(KEY, keep_bytes_of(accepted_headers[i]), KEEP_BYTES(CLAIMS), &token);
 		OK(verify(KEY, kp_buffer_bytes(&token), NOW_MS, &err));
 	}
 	/* Without a signature, as "none" has it. */

@@ -64,9 +64,7 @@ static void every_description_is_whole(void **state)
 			      store->is_place,
 		      "%s", store->name);
 		check_inputs(store->name, store->settings, store->setting_count);
-		for (size_t k = 0; k < store->operation_count; k++) {
-			const kp_operation *operation = &store->operations[k];
-
+		for (size_t k = 0; (operation = kp_operation_at(store, k)); k++) {
 			CHECK(is_word(operation->verb), "%s", store->name);
 			check_sentence(operation->verb, operation->sentence);
 			check_sentence(operation->verb, operation->result_sentence);

@@ -494,6 +494,38 @@ static void four_are_hashed_at_once_and_no_more(void **state)
 	assert_nothing_lives();
 }
 
+static void *log_in_often(void *ctx)
+{
+	static const char phc[] = "$argon2id$v=19$m=8,t=1,p=1$" A20 "$" A20 "AA";
+
+	(void)ctx;
+	for (int i = 0; i < 500; i++) {
+		bool found = true;
+
+		if (kp_password_verify(KEEP_BYTES("p"), keep_bytes_of(phc), &found, NULL) !=
+			    KEEP_OK ||
+		    found)
+			atomic_fetch_add(&crowd.wrong, 1);
+	}
+	return NULL;
+}
+
+/* Some wake so late that others have overtaken them many times. */
+static void nobody_waits_for_ever(void **state)
+{
+	uint64_t hashes = kp_password_spent.hashes;
+	pthread_t threads[CROWD];
+
+	(void)state;
+	for (size_t i = 0; i < CROWD; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, log_in_often, NULL), 0);
+	for (size_t i = 0; i < CROWD; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(atomic_load(&crowd.wrong), 0);
+	assert_int_equal(kp_password_spent.hashes, hashes + CROWD * 500);
+	assert_nothing_lives();
+}
+
 /* Runs last: what all the hashes above have left in memory. */
 static void the_working_memory_was_wiped_each_time(void **state)
 {
@@ -517,6 +549,7 @@ int main(void)
 		cmocka_unit_test(an_unknown_user_costs_what_a_wrong_password_costs),
 		cmocka_unit_test(what_costs_something_else_is_not_current),
 		cmocka_unit_test(four_are_hashed_at_once_and_no_more),
+		cmocka_unit_test(nobody_waits_for_ever),
 		cmocka_unit_test(the_working_memory_was_wiped_each_time),
 	};
 

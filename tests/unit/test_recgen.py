@@ -102,6 +102,23 @@ class Generating(unittest.TestCase):
         self.assertIn("CREATE TABLE singles", sqlite)
         self.assertNotIn("singles", postgres)
 
+    def test_a_clustered_table_lies_in_its_order_on_sqlite_and_is_unique_on_both(self):
+        self.write("record row in rows -- A row.\n  id text key -- Its id.\n  place int -- Where.\n"
+                   "  cluster (place)\n")
+        self.run_it()
+        sqlite, postgres = (self.text(f"schema/{name}/store_tables.sql")
+                            for name in ("sqlite", "postgres"))
+        self.assertIn("PRIMARY KEY (place),\n  UNIQUE (id)\n) WITHOUT ROWID, STRICT;", sqlite)
+        self.assertIn("PRIMARY KEY (id),\n  UNIQUE (place)\n);", postgres)
+        self.assertIn("in the order of (place)", self.text("docs/reference/store_tables.md"))
+
+    def test_a_bad_cluster_is_refused(self):
+        row = "record row in rows -- A row.\n  id {} -- Its id.\n  place int null -- Where.\n"
+        self.refuse(row.format("text key") + "  cluster (place)\n", "by what may be null")
+        self.refuse(row.format("int key auto") + "  cluster (id)\n", "clustered by it already")
+        self.refuse(row.format("text key") + "  cluster (id)\n  cluster (id)\n", "clustered once")
+        self.refuse(row.format("text key") + "  cluster (nothing)\n", "'nothing' is no column")
+
     def test_bad_columns_are_refused_with_their_line(self):
         for column, words in (
                 ("x wide", "'wide' is no kind"),
