@@ -11,3 +11,7 @@ echo "$(nproc) processors, kernel $(uname -r), SQLite $(sqlite3 --version | cut 
 "$build/bench/bench_engine_files" "$folder"
 "$build/bench/bench_engine_redis"
 "$build/bench/bench_engine_postgres"
+"$build/bench/bench_gateway_idle" "$folder"
+"$build/bench/bench_gateway_routes" "$folder"
+"$build/bench/bench_gateway_put" "$folder"
+"$build/bench/bench_gateway_postgres"

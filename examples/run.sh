@@ -1,5 +1,6 @@
 #!/bin/sh
-# What `make run` shows: a home is made, a chat is kept, watched, counted and forgotten.
+# What `make run` shows: a home is made, a chat is kept, watched, counted and forgotten; then a gateway
+# takes a message in, finds who is to answer, hands the answer out, and lets a task come due.
 #
 #     examples/run.sh build/keep
 #
@@ -78,6 +79,30 @@ echo
 
 say 'What is not there is an answer, not a crash:'
 show 'keep engine get home chat/ada/message/1'
+
+say 'The gateway is the second store. A message comes in, and comes again: it is there once.'
+show 'keep gateway put_message home telegram:ada 17 "Is the train on time?" --sender ada --timestamp 1767225600000'
+show 'keep gateway put_message home telegram:ada 17 "Is the train on time?" --sender ada --timestamp 1767225600000'
+
+say 'Routes say who is to answer, and can tell why:'
+show 'keep gateway add_route home telegram: ops prefix @ops'
+show 'keep gateway add_route home telegram: travel keyword train --seq 1'
+show 'keep gateway resolve home telegram:ada "Is the train on time?" --explain'
+
+say 'The answer waits to be delivered; an adapter claims it, sends it, and reports:'
+show 'keep gateway put_outbound home telegram:ada "It is ten minutes late" --id answer-1 --group-folder travel'
+show 'keep gateway claim_deliveries home telegram'
+show 'keep gateway complete_delivery home telegram:ada answer-1 1 delivered --platform-id 18'
+
+say 'A task becomes a message when it is due, once, whoever ticks and however often:'
+show 'keep gateway create_task home travel telegram:ada "Good morning" --id morning --next-run 2026-01-02T08:00:00Z'
+show 'keep gateway fire_due_tasks home --now-ms 2026-01-02T08:00:00Z'
+show 'keep gateway fire_due_tasks home --now-ms 2026-01-02T08:00:01Z'
+show 'keep gateway history home telegram:ada'
+
+say 'A remark for the agent rides on its next message:'
+show 'keep gateway enqueue_system_message home travel timed fired "the task <morning> came due"'
+show 'keep gateway flush_system_messages home travel'
 
 say 'All of it was in one folder, which is gone now. Read on:'
 cat <<'END'

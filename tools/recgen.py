@@ -596,7 +596,9 @@ def check_sql(column, dialect):
     if dialect == "sqlite" and column["kind"] == "bool":
         return f" CHECK ({name} IN (0, 1))"
     if dialect == "sqlite" and column["kind"] == "json":
-        return f" CHECK (json_valid({name}))"
+        # SQLite before 3.42 answers 0 for NULL to programs without a function of their own.
+        absent = f"{name} IS NULL OR " if "null" in column["flags"] else ""
+        return f" CHECK ({absent}json_valid({name}))"
     return ""
 
 

@@ -50,6 +50,9 @@ typedef struct keep_gateway_options {
 	bool read_only;      /* changes nothing, waits for no writer and holds none up */
 	bool relaxed;        /* answer before the disk has it */
 	int64_t timeout_ms;  /* waits for a lock or a server; 0: 5000 */
+	/* What is claimed stays claimed for the lease's time, also when this process ends before;
+	   else its end gives back at once what it had. For commands that claim and exit. */
+	bool lasting_leases;
 } keep_gateway_options;
 
 #define KEEP_GATEWAY_OPTIONS_INIT                                                                  \
@@ -157,7 +160,7 @@ typedef struct keep_pending_list {
 } keep_pending_list;
 
 /* The chats with input beyond the cursor, longest waiting first, at most `limit` (0: 200). Costs
-   what is pending, not what is stored. */
+   what is pending, not what is stored. A row that cannot be read is passed over as below. */
 KEEP_API keep_status keep_gateway_pending_chats(keep_gateway *gateway, keep_bytes consumer,
 						size_t limit, keep_memory *memory,
 						keep_pending_list *out,
@@ -165,7 +168,13 @@ KEEP_API keep_status keep_gateway_pending_chats(keep_gateway *gateway, keep_byte
 /*
  * Input beyond the consumer's cursors, at most `limit` (0: 200): each chat's in the order of its
  * numbers, chats by how long they wait, and each chat gets a share, so that one whose cursor does
- * not move starves nobody. `jids` restricts it to `jid_count` chats (at most 1000); NULL: all.
+ * not move starves nobody: every one of the first `limit` chats gets a message, and one that was
+ * read a bit further goes to the end of the line. `jids` restricts it to `jid_count` chats (at most
+ * 1000); NULL: all.
+ *
+ * A message that somebody else damaged holds up its own chat and no other: what comes before it is
+ * answered, and then the chat is passed over, with a warning in the log. CORRUPT, naming chat,
+ * number, table and column: nothing else is pending. keep_gateway_advance goes past it.
  */
 KEEP_API keep_status keep_gateway_new_messages(keep_gateway *gateway, keep_bytes consumer,
 					       const keep_bytes *jids, size_t jid_count,
@@ -202,7 +211,7 @@ KEEP_API keep_status keep_gateway_wait(keep_gateway *gateway, keep_bytes consume
 KEEP_API keep_status keep_gateway_wait_deliveries(keep_gateway *gateway, keep_bytes channel,
 						  int64_t timeout_ms, bool *due,
 						  keep_error *err) KEEP_MUST_CHECK;
-/* End every wait under way and to come with "nothing"; any thread. */
+/* End every wait under way and to come with "nothing", whatever there is; any thread. */
 KEEP_API void keep_gateway_cancel(keep_gateway *gateway);
 
 /* ---------------------------------------------------------------- deliveries
@@ -218,7 +227,8 @@ KEEP_API void keep_gateway_cancel(keep_gateway *gateway);
 
 /*
  * Take up to `limit` (0: 50) due deliveries of `channel` (the message's source; absent: any) for
- * lease_ms (0: 60000). Each message's `attempts` is the number that its report must carry.
+ * lease_ms (0: 60000). Each message's `attempts` is the number that its report must carry. One that
+ * cannot be read is failed with why, and the others of its chat go on.
  */
 KEEP_API keep_status keep_gateway_claim_deliveries(keep_gateway *gateway, keep_bytes channel,
 						   size_t limit, int64_t lease_ms, int64_t now_ms,
@@ -293,6 +303,7 @@ KEEP_API keep_status keep_gateway_mark_errored(keep_gateway *gateway, keep_bytes
 /* An agent succeeded. NOT_FOUND: no such chat. */
 KEEP_API keep_status keep_gateway_clear_errored(keep_gateway *gateway, keep_bytes jid,
 						keep_error *err) KEEP_MUST_CHECK;
+/* By jid, at most `limit` (0: 100). */
 KEEP_API keep_status keep_gateway_errored_chats(keep_gateway *gateway, size_t limit,
 						keep_memory *memory, keep_chat_list *out,
 						keep_error *err) KEEP_MUST_CHECK;
@@ -332,9 +343,15 @@ typedef struct keep_resolution {
 	size_t step_count;
 } keep_resolution;
 
-/* INVALID: a type, folder, or a pattern that does not compile. *id: the new route's. */
+/*
+ * jid (a chat, a platform such as "telegram:", or "*"), seq, type (absent: default), match (at most
+ * 1024 bytes, a pattern 200; only a default goes without) and target are read. *id (may be NULL): the
+ * new route's. INVALID: one of them, or a pattern that does not compile, with its position. FULL: the
+ * jid has 20000 routes.
+ */
 KEEP_API keep_status keep_gateway_add_route(keep_gateway *gateway, const keep_route *route,
 					    int64_t *id, keep_error *err) KEEP_MUST_CHECK;
+/* NOT_FOUND: there is none with that id. */
 KEEP_API keep_status keep_gateway_remove_route(keep_gateway *gateway, int64_t id,
 					       keep_error *err) KEEP_MUST_CHECK;
 /* Replace all routes of `jid` by these, whose own jid is not read; at most 20000. All or nothing. */
@@ -347,7 +364,8 @@ KEEP_API keep_status keep_gateway_get_routes(keep_gateway *gateway, keep_bytes j
 					     keep_error *err) KEEP_MUST_CHECK;
 /*
  * Where a message goes: chat_jid, content, sender, sender_name and verb are read; it need not be
- * stored. No match is OK with matched false.
+ * stored. No match is OK with matched false. Searches for patterns are bounded (docs/routing.md): one
+ * that takes too long does not match, and its step says so.
  */
 KEEP_API keep_status keep_gateway_resolve(keep_gateway *gateway, const keep_message *message,
 					  bool explain, keep_memory *memory, keep_resolution *out,
@@ -523,12 +541,12 @@ typedef struct keep_task_run_list {
 } keep_task_run_list;
 
 /*
- * id (absent: a UUID, written to id_out, which may be NULL), owner, chat_jid, prompt, cron, next_run
- * (of a cron: not needed; without one: when, absent: now), timezone, context_mode, missed_policy,
- * dialect, anchor_at (0: next_run, else now), grace_ms, run_all_max (0: 10) are read. `cron` is an
- * expression of docs/schedule.md, or a number: an interval in ms, at least 1000; empty is absent.
- * INVALID: any of them, named; an id over 992 bytes. CONFLICT: the id is taken by another task; *put
- * tells of a duplicate (a next_run or anchor_at counts when it is given).
+ * id (absent: a UUID, written to id_out, which may be NULL), owner, chat_jid, prompt, cron,
+ * next_run (of a cron: not needed; without one: when, absent: now), timezone, context_mode,
+ * missed_policy, dialect, anchor_at (0: next_run, else now), grace_ms, run_all_max (0: 10) are
+ * read. `cron` is an expression of docs/schedule.md, or a number: an interval in ms, at least
+ * 1000; empty is absent. INVALID: any of them, named; an id over 992 bytes. CONFLICT: the id is
+ * taken by another task; *put tells of a duplicate (next_run and anchor_at count when given).
  */
 KEEP_API keep_status keep_gateway_create_task(keep_gateway *gateway,
 					      const keep_scheduled_task *task, keep_put *put,
@@ -562,12 +580,12 @@ KEEP_API keep_status keep_gateway_run_task_now(keep_gateway *gateway, keep_bytes
 					       keep_error *err) KEEP_MUST_CHECK;
 /*
  * Fire what is due: for each run, in one transaction, its message (id "sched-<task>-<ms>", sender
- * "scheduler" or "scheduler-isolated:<task>", source "scheduler", sent now), its line in the log and
- * the task's next_run. A run (task, scheduled time) becomes one message, whoever ticks and however
+ * "scheduler" or "scheduler-isolated:<task>", source "scheduler", sent now), its line in the log
+ * and the task's next_run. A run (task, scheduled time) becomes one message, whoever ticks and however
  * often. What the missed_policy leaves out is one line "skipped" that says how many and since when.
  *
- * A task that fails (its cron cannot be read, its message conflicts) harms no other: it is logged as
- * an error and tried again after 1, 2, 4, 8 minutes; after five attempts its series goes on to the
+ * A task that fails (its cron cannot be read, its message conflicts) harms no other: it is logged
+ * as an error and tried again after 1, 2, 4, 8 minutes; after five attempts its series goes on to the
  * next time, and what has none is failed.
  *
  * *out: what was logged. At most `limit` tasks (0: 100); *next_run (may be NULL): when the next is
@@ -789,7 +807,7 @@ typedef struct keep_gateway_migration {
  * pending runs in one exclusive transaction with its rows in `migrations`, after a verified copy of
  * the store; a failure leaves the store as it was and names the migration. Idempotent, and safe when
  * several daemons start at once. INVALID: the service's name, or "gateway"; SQL that begins or ends
- * a transaction. CORRUPT: an applied one has changed. TOO_NEW: the store has more of them.
+ * a transaction, or that changes the gateway's own tables. CORRUPT: an applied one has changed. TOO_NEW: the store has more of them.
  */
 KEEP_API keep_status keep_gateway_migrate(keep_gateway *gateway, const char *service,
 					  const keep_gateway_migration *migrations, size_t count,

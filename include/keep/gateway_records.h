@@ -120,7 +120,7 @@ typedef struct keep_registered_group {
 	keep_bytes state; /* Whether it takes messages. One of active, closed, archived. */
 	int64_t added_at; /* When it was registered. */
 	int64_t updated_at; /* When it was last changed. */
-	/* SHA-256 of slink_token in hex: it is found by this. (may be absent) */
+	/* SHA-256 of slink_token in hex: it is found by this. (may be absent; secret) */
 	keep_bytes slink_hash;
 } keep_registered_group;
 

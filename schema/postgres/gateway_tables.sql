@@ -183,9 +183,9 @@ CREATE TABLE scheduled_tasks (
 );
 CREATE INDEX scheduled_tasks_by_next_run ON scheduled_tasks (next_run) WHERE status IN ('active', 'firing');
 CREATE INDEX scheduled_tasks_by_lease_until ON scheduled_tasks (lease_until) WHERE status = 'firing';
-CREATE INDEX scheduled_tasks_by_owner_created_at ON scheduled_tasks (owner, created_at);
-CREATE INDEX scheduled_tasks_by_status_created_at ON scheduled_tasks (status, created_at);
-CREATE INDEX scheduled_tasks_by_created_at ON scheduled_tasks (created_at);
+CREATE INDEX scheduled_tasks_by_owner_created_at_id ON scheduled_tasks (owner, created_at, id);
+CREATE INDEX scheduled_tasks_by_status_created_at_id ON scheduled_tasks (status, created_at, id);
+CREATE INDEX scheduled_tasks_by_created_at_id ON scheduled_tasks (created_at, id);
 
 -- One run of a task.
 CREATE TABLE task_run_logs (

@@ -15,7 +15,7 @@ CREATE TABLE messages (
   topic TEXT NOT NULL DEFAULT '', -- The thread within the chat; empty is the main one.
   reply_to_id TEXT, -- The message it answers.
   forwarded_from TEXT, -- Who said it first.
-  attachments TEXT CHECK (json_valid(attachments)), -- What is attached, as the adapter describes it.
+  attachments TEXT CHECK (attachments IS NULL OR json_valid(attachments)), -- What is attached, as the adapter describes it.
   seq INTEGER NOT NULL, -- Its number in its chat, in the order of commits, from 1.
   received_at TEXT NOT NULL, -- When it was stored.
   status TEXT NOT NULL DEFAULT 'received' CHECK (status IN ('received', 'pending', 'sending', 'delivered', 'failed', 'refused', 'uncertain')), -- How far it is; received is inbound, the others are a delivery.
@@ -89,7 +89,7 @@ CREATE TABLE registered_groups (
   folder TEXT NOT NULL, -- The folder: segments between slashes.
   trigger_word TEXT NOT NULL DEFAULT '', -- What a message must begin with, if it must.
   requires_trigger INTEGER NOT NULL DEFAULT 0 CHECK (requires_trigger IN (0, 1)), -- Take only messages that begin with trigger_word.
-  container_config TEXT CHECK (json_valid(container_config)), -- Mounts, timeout, sidecars.
+  container_config TEXT CHECK (container_config IS NULL OR json_valid(container_config)), -- Mounts, timeout, sidecars.
   parent TEXT NOT NULL DEFAULT '', -- The folder above; empty for none.
   slink_token TEXT, -- Who has it may write to the group over the web.
   name TEXT NOT NULL DEFAULT '', -- What people call it.
@@ -132,7 +132,7 @@ CREATE TABLE system_messages (
   origin TEXT NOT NULL, -- Who remarks.
   event TEXT NOT NULL, -- What happened.
   body TEXT NOT NULL DEFAULT '', -- Text, or XML when is_xml.
-  attributes TEXT CHECK (json_valid(attributes)), -- More attributes of the element: an object of texts.
+  attributes TEXT CHECK (attributes IS NULL OR json_valid(attributes)), -- More attributes of the element: an object of texts.
   dedup_key TEXT, -- While one with this key waits, another is a duplicate.
   created_at TEXT NOT NULL, -- When it was enqueued.
   is_xml INTEGER NOT NULL DEFAULT 0 CHECK (is_xml IN (0, 1)), -- The body is XML and is not escaped.
@@ -183,9 +183,9 @@ CREATE TABLE scheduled_tasks (
 ) STRICT;
 CREATE INDEX scheduled_tasks_by_next_run ON scheduled_tasks (next_run) WHERE status IN ('active', 'firing');
 CREATE INDEX scheduled_tasks_by_lease_until ON scheduled_tasks (lease_until) WHERE status = 'firing';
-CREATE INDEX scheduled_tasks_by_owner_created_at ON scheduled_tasks (owner, created_at);
-CREATE INDEX scheduled_tasks_by_status_created_at ON scheduled_tasks (status, created_at);
-CREATE INDEX scheduled_tasks_by_created_at ON scheduled_tasks (created_at);
+CREATE INDEX scheduled_tasks_by_owner_created_at_id ON scheduled_tasks (owner, created_at, id);
+CREATE INDEX scheduled_tasks_by_status_created_at_id ON scheduled_tasks (status, created_at, id);
+CREATE INDEX scheduled_tasks_by_created_at_id ON scheduled_tasks (created_at, id);
 
 -- One run of a task.
 CREATE TABLE task_run_logs (

@@ -89,7 +89,7 @@ static const char lines_text[] =
 static void put_cell(const char *text)
 {
 	for (; *text; text++) {
-		if (*text == '|')
+		if (*text == '|' || *text == '<')
 			putchar('\\');
 		putchar(*text);
 	}

@@ -348,6 +348,8 @@ static int run_request(const cli_request *request)
 		status = run_and_print(&printer, session, with, &stopped, &err);
 	keep_session_close(&session);
 	kp_arena_release(&arena);
+	if (text.data)
+		kp_wipe(text.data, text.capacity); /* a password may be in it */
 	keep_buffer_release(&text);
 	keep_buffer_release(&printer.decoded);
 	if (ferror(stdout))

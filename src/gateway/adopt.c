@@ -2,29 +2,30 @@
  * adopt.c - takes over everything that a messages.db of the source holds.
  *
  *     open the file read-only ► is it the source's? ► one writing transaction:
- *         each known table, row by row ► what has no place ► unknown tables ► numbers of the database
- *     ► did the file stay as it was? ► commit
+ *         each known table, row by row ► what has no place ► unknown tables ► numbers of the
+ * database ► did the file stay as it was? ► commit
  *
  * Invariants:
  *   1. All or nothing, from one moment of the file, which is never changed (sql/foreign.c).
- *   2. Every value of every row is in the column of its name, or in adopted_rows: as a whole row, or
- *      as the columns without a place beside the row's key. NULL and '' say the same: nothing. Views,
+ *   2. Every value of every row is in the column of its name, or in adopted_rows: as a whole row,
+ * or as the columns without a place beside the row's key. NULL and '' say the same: nothing. Views,
  *      virtual tables and the shadows of messages_fts hold nothing of their own.
  *   3. A JSON text holds a text as it is; bytes, and text that is not UTF-8, are {"base64": …}.
- *   4. Rows are read one after the other, messages sorted by SQLite, which spills to the disk: memory
- *      does not grow with the file.
+ *   4. Rows are read one after the other, messages sorted by SQLite, which spills to the disk:
+ * memory does not grow with the file.
  *   5. It may run more than once (sql.h: kp_apply), so it writes its counts anew each time.
  *
  * What becomes of what:
  *   - messages: numbered per chat by (timestamp, rowid). What the agent said (is_from_me or
  *     is_bot_message) is outbound and delivered; a later source's pending is uncertain, for nobody
- *     knows whether it went out. received_at is the timestamp, or now when that is later. A timestamp
- *     is kept to the millisecond; the text of a finer one is in adopted_rows.
+ *     knows whether it went out. received_at is the timestamp, or now when that is later. A
+ * timestamp is kept to the millisecond; the text of a finer one is in adopted_rows.
  *   - cursors: the largest number whose message and all before it are not after the cursor's time.
  *   - tasks: the source's zone was the TZ of its process, which the file does not have: UTC. The
- *     dialect is robfig. firing is active and due. A cron that does not parse fails, with the reason.
- *   - a row whose status, type or state we do not have, a run of a task that is gone, a second run of
- *     one task and time: whole in adopted_rows.
+ *     dialect is robfig. firing is active and due. A cron that does not parse fails, with the
+ * reason.
+ *   - a row whose status, type or state we do not have, a run of a task that is gone, a second run
+ * of one task and time: whole in adopted_rows.
  *
  * Tests: tests/contract/test_gateway_adopt.c, tests/torture/test_gateway_adopt_faults.c.
  */
@@ -99,8 +100,8 @@ static keep_status put_value(kp_adopt *adopt, kp_json_writer *writer, const kp_f
 		if (kp_real_format(value->real, text))
 			kp_json_put_real(writer, value->real);
 		else
-			kp_json_put_text(writer, value->real > 0 ? KEEP_BYTES("Inf")
-								 : KEEP_BYTES("-Inf"));
+			kp_json_put_text(writer,
+					 value->real > 0 ? KEEP_BYTES("Inf") : KEEP_BYTES("-Inf"));
 		break;
 	case KP_FOREIGN_TEXT:
 		if (!kp_text_is_storable(value->bytes))
@@ -358,7 +359,8 @@ struct table {
 };
 
 static const char list_tables[] =
-	"SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow') "
+	"SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', "
+	"'shadow') "
 	"AND (name = 'sqlite_sequence' OR substr(name, 1, 7) <> 'sqlite_') "
 	"AND NOT (type = 'shadow' AND substr(name, 1, 13) = 'messages_fts_') ORDER BY name DESC";
 
@@ -431,7 +433,8 @@ static keep_status refuse_filled(kp_lease *lease, keep_error *err)
 {
 	kp_sql_stmt *stmt = NULL;
 	bool has_row = false;
-	keep_status status = kp_lease_bind(lease, KP_GATEWAY_ADOPT_FIND_MESSAGE, NULL, 0, &stmt, err);
+	keep_status status =
+		kp_lease_bind(lease, KP_GATEWAY_ADOPT_FIND_MESSAGE, NULL, 0, &stmt, err);
 
 	if (status == KEEP_OK)
 		status = kp_sql_step(stmt, &has_row, err);
@@ -480,10 +483,11 @@ static keep_status apply_adoption(void *ctx, kp_lease *lease, keep_error *err)
 /* INVALID: another program's file, or one of ours. */
 static keep_status check_source(kp_foreign *source, const char *file, keep_error *err)
 {
-	static const char sql[] = "SELECT count(*) FROM pragma_table_info('messages') WHERE name IN "
-				  "('id', 'chat_jid', 'content', 'timestamp') UNION ALL "
-				  "SELECT count(*) FROM pragma_table_info('messages') "
-				  "WHERE name = 'seq'";
+	static const char sql[] =
+		"SELECT count(*) FROM pragma_table_info('messages') WHERE name IN "
+		"('id', 'chat_jid', 'content', 'timestamp') UNION ALL "
+		"SELECT count(*) FROM pragma_table_info('messages') "
+		"WHERE name = 'seq'";
 	kp_foreign_rows *rows = NULL;
 	int64_t counts[2] = {0};
 	keep_status status = kp_foreign_select(source, sql, &rows, err);

@@ -62,7 +62,7 @@ keep_bytes kp_adopt_optional(kp_adopt_row *row, const char *name);
 /* The same; CORRUPT when it is absent or empty. */
 keep_bytes kp_adopt_needed(kp_adopt_row *row, const char *name);
 /* False: NULL, '' or no such column. What is below a millisecond keeps the column without a place.
-   *rest_ns may be NULL. */
+ *rest_ns may be NULL. */
 bool kp_adopt_time(kp_adopt_row *row, const char *name, int64_t *time_ms, int64_t *rest_ns);
 int64_t kp_adopt_time_or(kp_adopt_row *row, const char *name, int64_t fallback);
 bool kp_adopt_int(kp_adopt_row *row, const char *name, int64_t *out);

@@ -2,8 +2,8 @@
  * adopt_messages.c - the messages of an adopted file, with their numbers, chats and cursors.
  *
  * SQLite sorts (chat, time, rowid), and each message is fetched by its rowid: so a chat's messages
- * come one after the other in the order of their numbers, and what is known of the chat fits into one
- * struct.
+ * come one after the other in the order of their numbers, and what is known of the chat fits into
+ * one struct.
  *
  * Invariants:
  *   1. A chat's numbers are 1, 2, 3 … in the order of (timestamp to the nanosecond, rowid).
@@ -142,9 +142,10 @@ static keep_status read_agent_moment(kp_adopt *adopt, const char *jid, kp_adopt_
 	if (adopt->has_group_cursors)
 		status = ask_text(adopt, sql, keep_bytes_of(jid), &adopt->row, &text);
 	if (status != KEEP_OK || text.len)
-		return status == KEEP_OK ? kp_adopt_read_moment(adopt, text,
-								"registered_groups agent_cursor", out)
-					 : status;
+		return status == KEEP_OK
+			       ? kp_adopt_read_moment(adopt, text, "registered_groups agent_cursor",
+						      out)
+			       : status;
 	*out = (kp_adopt_moment){.is_there = false};
 	member = kp_json_member(adopt->agent_json, jid);
 	if (!member || member->kind == KP_JSON_NULL)
@@ -199,12 +200,12 @@ static keep_status set_cursor(kp_adopt *adopt, const struct chat *chat, const ch
 	if (!progress->until.is_there)
 		return KEEP_OK;
 	adopt->counts->cursors++;
-	return kp_lease_queue(adopt->lease, KP_GATEWAY_ADOPT_SET_CURSOR,
-			      KP_VALUES(kp_text_value(keep_bytes_of(consumer)),
-					kp_text_value(kp_buffer_bytes(&chat->jid)),
-					kp_int_value(progress->seq),
-					time_or_null(progress->is_pending, progress->pending_since)),
-			      adopt->err);
+	return kp_lease_queue(
+		adopt->lease, KP_GATEWAY_ADOPT_SET_CURSOR,
+		KP_VALUES(kp_text_value(keep_bytes_of(consumer)),
+			  kp_text_value(kp_buffer_bytes(&chat->jid)), kp_int_value(progress->seq),
+			  time_or_null(progress->is_pending, progress->pending_since)),
+		adopt->err);
 }
 
 /* The chat's last message was there: its row and its cursors. */
@@ -344,8 +345,8 @@ static keep_message read_message(kp_adopt_row *row, kp_adopt_moment *moment)
 static keep_status queue_message(kp_adopt *adopt, const keep_message *message)
 {
 	kp_sql_stmt *stmt = NULL;
-	keep_status status = kp_lease_statement(adopt->lease, KP_GATEWAY_INSERT_MESSAGE, &stmt,
-						adopt->err);
+	keep_status status =
+		kp_lease_statement(adopt->lease, KP_GATEWAY_INSERT_MESSAGE, &stmt, adopt->err);
 
 	if (status == KEEP_OK)
 		status = kp_record_bind(stmt, 1, &kp_message_record, message, adopt->err);
@@ -362,8 +363,8 @@ static keep_status adopt_message(kp_adopt_row *row)
 	kp_adopt_moment moment = {.is_there = false};
 	keep_message message = read_message(row, &moment);
 
-	if (row->status == KEEP_OK && (!chat->seq || !kp_bytes_equal(kp_buffer_bytes(&chat->jid),
-								     message.chat_jid))) {
+	if (row->status == KEEP_OK &&
+	    (!chat->seq || !kp_bytes_equal(kp_buffer_bytes(&chat->jid), message.chat_jid))) {
 		row->status = end_chat(row->adopt, chat);
 		if (row->status == KEEP_OK)
 			row->status = begin_chat(row->adopt, chat, message.chat_jid);

@@ -5,8 +5,8 @@
  * values are of any kind, for SQLite enforces none.
  *
  * Invariants:
- *   1. A value has its place when what was stored says the same. Whatever has none by the end of its
- *      row is kept in adopted_rows (adopt.c), but NULL and '', which say nothing.
+ *   1. A value has its place when what was stored says the same. Whatever has none by the end of
+ * its row is kept in adopted_rows (adopt.c), but NULL and '', which say nothing.
  *   2. A value that cannot be stored as what it must be is CORRUPT, with its table, rowid and
  *      column; the value itself is not in the message.
  *

@@ -126,8 +126,8 @@ keep_status kp_adopt_group(kp_adopt_row *row)
 		(void)kp_adopt_store(row, KP_GATEWAY_ADOPT_GROUP, &kp_registered_group_record,
 				     &group, NULL);
 	} else if (row->status == KEEP_OK && !stored) {
-		row->status = kp_fail(row->adopt->err, KEEP_CONFLICT,
-				      "the gateway has one with its key");
+		row->status =
+			kp_fail(row->adopt->err, KEEP_CONFLICT, "the gateway has one with its key");
 	}
 	return kp_adopt_keep_rest(row, keys);
 }

@@ -4,8 +4,8 @@
  * Invariants:
  *   1. No adopted task stops a scheduler: one whose cron does not parse is failed, with the reason.
  *   2. An active task that has a cron is due some time: the source's dashboard made some without a
- *      next_run, which never fired; they get their next time. One of one time only without a next_run
- *      stays as it is, for nobody knows when it was meant.
+ *      next_run, which never fired; they get their next time. One of one time only without a
+ * next_run stays as it is, for nobody knows when it was meant.
  *   3. A run belongs to a task; a run without one, and a second run of one time, are whole in
  *      adopted_rows.
  *

@@ -75,14 +75,15 @@ WHERE messages.chat_jid = json_extract(wanted.value, '$[0]')
 ORDER BY wanted.key, messages.seq LIMIT $3;
 
 -- name: messages_beyond only postgres
--- Of each chat in a JSON array of [jid, number] the first $2 input messages beyond that number, in
--- the order of the array; $3 in all.
+-- The same. Pairs are compared, so that no index but that of the numbers fits, whatever the planner
+-- thinks of a young table.
 SELECT found.*
 FROM json_array_elements($1) WITH ORDINALITY AS wanted (value, key)
 CROSS JOIN LATERAL (
   SELECT * FROM messages
-  WHERE chat_jid = wanted.value ->> 0 AND seq > (wanted.value ->> 1)::bigint AND NOT is_from_me
-  ORDER BY seq LIMIT $2
+  WHERE (chat_jid, seq) > (wanted.value ->> 0, (wanted.value ->> 1)::bigint)
+    AND (chat_jid, seq) <= (wanted.value ->> 0, 9223372036854775807) AND NOT is_from_me
+  ORDER BY chat_jid, seq LIMIT $2
 ) AS found
 ORDER BY wanted.key, found.seq LIMIT $3;
 

@@ -23,6 +23,25 @@ ON CONFLICT (chat_jid) DO UPDATE SET channel = excluded.channel, due_at = exclud
 -- The first of a chat's deliveries was claimed.
 UPDATE delivery_queues SET due_at = $2 WHERE chat_jid = $1;
 
+-- name: end_empty_queues
+-- Nothing of these chats can be claimed, though their time has come: somebody else changed them.
+DELETE FROM delivery_queues WHERE due_at <= $1 AND NOT EXISTS (
+  SELECT 1 FROM messages
+  WHERE messages.chat_jid = delivery_queues.chat_jid AND status IN ('pending', 'sending')
+);
+
+-- name: fail_unreadable_delivery
+-- A claimed one whose row cannot be read: what can be said of it without.
+UPDATE messages SET status = 'failed', next_attempt_at = NULL, last_error = $3, lease_by = NULL,
+  lease_owner = NULL
+WHERE chat_jid = $1 AND seq = $2 AND status = 'sending';
+
+-- name: is_delivery_due
+SELECT EXISTS (SELECT 1 FROM delivery_queues WHERE due_at <= $1);
+
+-- name: is_delivery_of_channel_due
+SELECT EXISTS (SELECT 1 FROM delivery_queues WHERE channel = $2 AND due_at <= $1);
+
 -- name: delivery_owners
 -- Whose processes are delivering.
 SELECT DISTINCT lease_owner FROM messages WHERE status = 'sending' AND lease_owner IS NOT NULL;

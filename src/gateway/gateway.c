@@ -113,9 +113,8 @@ keep_status kp_gateway_get(keep_gateway *gateway, size_t statement, const kp_val
 			   size_t value_count, const kp_record *record, kp_arena *arena,
 			   void *object, bool *found, keep_error *err)
 {
-	struct single single = {{statement, values, value_count, record, arena, NULL, 0},
-				object,
-				false};
+	struct single single = {
+		{statement, values, value_count, record, arena, NULL, 0}, object, false};
 	keep_status status = kp_gateway_read(gateway, query_single, &single, err);
 
 	*found = status == KEEP_OK && single.found;
@@ -324,6 +323,9 @@ keep_status keep_gateway_open(const char *url, const keep_gateway_options *optio
 	gateway->relaxed = given.relaxed;
 	gateway->timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : DEFAULT_TIMEOUT_MS;
 	status = kp_owner_make(gateway->owner, err);
+	/* A text that proves nothing (kp_owner_check): its leases end by time alone. */
+	if (status == KEEP_OK && given.lasting_leases)
+		memcpy(gateway->owner + strlen(gateway->owner), "+", 2);
 	if (status == KEEP_OK)
 		status = read_url(gateway, url, err);
 	if (status == KEEP_OK)

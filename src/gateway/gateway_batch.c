@@ -36,7 +36,8 @@ struct batch {
 	kp_chat_state *chats; /* of each chat that is met, as it becomes */
 	uint64_t *chat_hashes;
 	size_t count, chat_count;
-	keep_buffer keys; /* [[chat, id], …] */
+	keep_buffer keys;  /* [[chat, id], …] */
+	keep_buffer saved; /* the chats with news, written anew by each apply */
 };
 
 static uint64_t hash_text(keep_bytes text, uint64_t before)
@@ -121,17 +122,67 @@ static keep_status put_item(struct batch *batch, struct item *item, kp_lease *le
 	return KEEP_OK;
 }
 
+/* [[jid, last_seq, last_input_seq, last_message_at, channel, is new], …] of those with news. */
+static keep_status write_chats(struct batch *batch, keep_error *err)
+{
+	kp_json_writer writer;
+
+	batch->saved.len = 0;
+	kp_json_begin(&writer, &batch->saved);
+	kp_json_open_array(&writer);
+	for (size_t i = 0; i < batch->chat_count; i++) {
+		const kp_chat_state *chat = &batch->chats[i];
+		char time[KEEP_TIME_TEXT_SIZE] = "";
+
+		if (!chat->has_news)
+			continue;
+		if (!chat->last_message_at.is_null) {
+			keep_status status =
+				keep_time_format(chat->last_message_at.integer, time, err);
+
+			if (status != KEEP_OK)
+				return status;
+		}
+		kp_json_open_array(&writer);
+		kp_json_put_text(&writer, chat->jid);
+		kp_json_put_integer(&writer, chat->last_seq);
+		kp_json_put_integer(&writer, chat->last_input_seq);
+		kp_json_put_text(&writer, time[0] ? keep_bytes_of(time) : (keep_bytes){0});
+		kp_json_put_text(&writer, kp_channel_of(chat->jid));
+		kp_json_put_integer(&writer, !chat->exists);
+		kp_json_close_array(&writer);
+	}
+	kp_json_close_array(&writer);
+	return kp_json_finish(&writer, err);
+}
+
+/* What kp_message_save_chat does for one. Cursors of new chats come last: they are pending. */
+static keep_status save_chats(struct batch *batch, kp_lease *lease, keep_error *err)
+{
+	keep_status status = write_chats(batch, err);
+	const kp_value values[] = {kp_json_value(kp_buffer_bytes(&batch->saved)),
+				   kp_time_value(batch->items[0].message.received_at)};
+
+	if (status == KEEP_OK)
+		status = kp_lease_queue(lease, KP_GATEWAY_SAVE_CHATS, values, 1, err);
+	if (status == KEEP_OK)
+		status = kp_lease_queue(lease, KP_GATEWAY_MARK_CHATS_PENDING, values, 2, err);
+	if (status == KEEP_OK)
+		status = kp_lease_queue(lease, KP_GATEWAY_ADD_CURSORS_OF_CHATS, values, 2, err);
+	return status;
+}
+
 static keep_status apply_batch(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct batch *batch = ctx;
 	keep_status status = probe_all(batch, lease, err);
+	bool has_news = false;
 
 	for (size_t i = 0; i < batch->count && status == KEEP_OK; i++)
 		status = put_item(batch, &batch->items[i], lease, err);
-	for (size_t i = 0; i < batch->chat_count && status == KEEP_OK; i++)
-		if (batch->chats[i].has_news)
-			status = kp_message_save_chat(lease, &batch->chats[i], NULL, err);
-	return status;
+	for (size_t i = 0; i < batch->chat_count; i++)
+		has_news |= batch->chats[i].has_news;
+	return status == KEEP_OK && has_news ? save_chats(batch, lease, err) : status;
 }
 
 static keep_status write_keys(struct batch *batch, keep_error *err)
@@ -174,6 +225,7 @@ static keep_status init_batch(struct batch *batch, const keep_message *messages,
 static void release_batch(struct batch *batch)
 {
 	keep_buffer_release(&batch->keys);
+	keep_buffer_release(&batch->saved);
 	kp_free(batch->chat_hashes);
 	kp_free(batch->chats);
 	kp_free(batch->items);
@@ -182,7 +234,7 @@ static void release_batch(struct batch *batch)
 keep_status keep_gateway_put_messages(keep_gateway *gateway, const keep_message *messages,
 				      size_t count, keep_put_result *results, keep_error *err)
 {
-	struct batch batch = {.keys = KEEP_BUFFER_INIT};
+	struct batch batch = {.keys = KEEP_BUFFER_INIT, .saved = KEEP_BUFFER_INIT};
 	keep_status status = KEEP_OK;
 
 	if (count > KEEP_GATEWAY_LIST_MAX)

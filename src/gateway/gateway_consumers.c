@@ -10,7 +10,9 @@
  *      place where that transaction found it.
  *   4. A chat that was read a bit further goes to the end of its consumer's line, also when the
  *      clock stands still or goes back.
- *   5. Whether there is such a consumer is asked by the statement that reads for it. Nothing is
+ *   5. What cannot be read holds up its own chat and no other: it is passed over with a line in the
+ *      log, and CORRUPT is the answer only where there is nothing else to answer.
+ *   6. Whether there is such a consumer is asked by the statement that reads for it. Nothing is
  *      remembered here, so one that another process removed begins anew with the next call.
  *
  * A consumer is made by who names it first. Until that is done, it is read as if it stood before
@@ -18,8 +20,8 @@
  *
  * What it does not do: sleep (gateway_wait.c), store messages.
  *
- * Tests: tests/contract/test_gateway_consumers.c, tests/crash/test_gateway_consumers_crash.c,
- * tests/torture/test_gateway_consumers_faults.c.
+ * Tests: tests/contract/test_gateway_consumers.c, tests/contract/test_gateway_consumer_costs.c,
+ * tests/crash/test_gateway_consumers_crash.c, tests/torture/test_gateway_consumers_faults.c.
  */
 #include "gateway/gateway_private.h"
 
@@ -107,17 +109,43 @@ static const kp_field pending_fields[] = {
 };
 static const kp_record pending_record = KP_RECORD(keep_pending_chat, "cursors", 0, pending_fields);
 
+/* The first message of a chat that cannot be read. */
+struct damage {
+	keep_bytes jid;
+	int64_t seq;
+	struct damage *next;
+};
+
 /* One look at what a consumer has to read. */
 struct look {
 	keep_bytes consumer;
 	keep_bytes jids; /* a JSON array of chats; absent: all */
 	int64_t limit, now_ms;
-	kp_arena *arena; /* of `pending` */
+	int64_t chats_max; /* so many pending ones are read */
+	int round;         /* of reading them, from 1 */
+	kp_arena *arena;   /* of `pending` and `damage` */
 	keep_memory *memory;
-	bool is_known;             /* there is such a consumer */
-	keep_pending_list pending; /* at most `limit` */
+	bool is_known; /* there is such a consumer */
+	keep_pending_list pending;
 	keep_message_list messages;
+	struct damage *damage;
+	size_t damages; /* so often something was passed over, and reading on makes sense */
+	keep_error why; /* of the last of them */
 };
+
+/* Invariant 5. */
+static void log_damage(struct look *look, keep_bytes jid)
+{
+	look->damages++;
+	kp_log(KEEP_LOG_WARNING, "consumer '%" KP_PRI "': chat '%" KP_PRI "' is passed over: %s",
+	       KP_ARG(look->consumer), KP_ARG(jid), look->why.message);
+}
+
+/* Nothing was left to answer, because of what cannot be read. */
+static keep_status tell_damage(const struct look *look, keep_error *err)
+{
+	return kp_fail(err, KEEP_CORRUPT, "%s", look->why.message);
+}
 
 /* All rows of the statement; *is_known: whether there was any, be it one without a chat. */
 static keep_status read_pending(kp_sql_stmt *stmt, struct look *look, bool *is_known,
@@ -135,27 +163,29 @@ static keep_status read_pending(kp_sql_stmt *stmt, struct look *look, bool *is_k
 			break;
 		if (!look->pending.items)
 			look->pending.items = kp_arena_alloc(
-				look->arena, (size_t)look->limit * sizeof(keep_pending_chat));
+				look->arena, (size_t)look->chats_max * sizeof(keep_pending_chat));
 		if (!look->pending.items)
 			status = kp_fail_memory(err, "the pending chats");
 		if (status == KEEP_OK)
 			status = kp_record_read(stmt, 0, &pending_record,
 						&look->pending.items[look->pending.count],
-						look->arena, err);
-		if (status == KEEP_OK) {
-			look->pending.count++;
+						look->arena, &look->why);
+		look->pending.count += status == KEEP_OK;
+		if (status == KEEP_CORRUPT && look->round == 1)
+			log_damage(look, jid.bytes);
+		if (status == KEEP_OK || status == KEEP_CORRUPT)
 			status = kp_sql_step(stmt, &has_row, err);
-		}
+		else if (status != KEEP_OK)
+			status = kp_fail(err, status, "%s", look->why.message);
 	}
 	kp_sql_reset(stmt);
 	return status;
 }
 
-static keep_status query_pending(void *ctx, kp_lease *lease, keep_error *err)
+static keep_status find_pending(struct look *look, kp_lease *lease, keep_error *err)
 {
-	struct look *look = ctx;
 	bool is_all = !look->jids.data, ignored;
-	const kp_value limit = kp_int_value(look->limit), jids = kp_json_value(look->jids);
+	const kp_value limit = kp_int_value(look->chats_max), jids = kp_json_value(look->jids);
 	const kp_value known[] = {kp_text_value(look->consumer), limit, jids};
 	const kp_value unknown[] = {kp_time_value(look->now_ms), limit, jids};
 	kp_sql_stmt *stmt = NULL;
@@ -171,6 +201,16 @@ static keep_status query_pending(void *ctx, kp_lease *lease, keep_error *err)
 	status = kp_lease_bind(lease, is_all ? KP_GATEWAY_UNREAD_CHATS : KP_GATEWAY_UNREAD_OF,
 			       unknown, is_all ? 2 : 3, &stmt, err);
 	return status == KEEP_OK ? read_pending(stmt, look, &ignored, err) : status;
+}
+
+static keep_status query_pending(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct look *look = ctx;
+
+	look->chats_max = look->limit;
+	look->round = 1;
+	look->damages = 0;
+	return find_pending(look, lease, err);
 }
 
 /* Read, and make the consumer if it is not there. What was read as if it were holds good then. */
@@ -197,6 +237,8 @@ keep_status keep_gateway_pending_chats(keep_gateway *gateway, keep_bytes consume
 					  err);
 	if (status == KEEP_OK)
 		status = look_and_make(gateway, query_pending, &look, err);
+	if (status == KEEP_OK && !look.pending.count && look.damages)
+		status = tell_damage(&look, err);
 	if (status == KEEP_OK)
 		*out = look.pending;
 	return status;
@@ -210,10 +252,60 @@ struct place {
 	int64_t seq;
 };
 
+static const struct damage *find_damage(const struct look *look, keep_bytes jid)
+{
+	const struct damage *damage = look->damage;
+
+	while (damage && !kp_bytes_equal(damage->jid, jid))
+		damage = damage->next;
+	return damage;
+}
+
+/* A message of `jid` that cannot be read: the rest of its chat waits behind it. */
+static keep_status note_damage(void *ctx, kp_sql_stmt *stmt, const keep_error *why, keep_error *err)
+{
+	struct look *look = ctx;
+	struct damage *damage = NULL;
+	keep_bytes jid;
+	int64_t seq = 0;
+	keep_status status = kp_sql_column_bytes(stmt, 0, KP_TEXT, &jid, err);
+
+	if (status == KEEP_OK)
+		status = kp_sql_column_int(stmt, kp_message_seq_column(), &seq, err);
+	if (status != KEEP_OK || find_damage(look, jid))
+		return status;
+	damage = kp_arena_alloc(look->arena, sizeof *damage);
+	if (!damage)
+		return kp_fail_memory(err, "a chat that is passed over");
+	*damage = (struct damage){.seq = seq, .next = look->damage};
+	status = kp_arena_copy(look->arena, jid, &damage->jid, err);
+	if (status != KEEP_OK)
+		return status;
+	look->damage = damage;
+	if (kp_fail(&look->why, KEEP_CORRUPT, "chat '%" KP_PRI "', message %lld: %s", KP_ARG(jid),
+		    (long long)seq, why->message) == KEEP_CORRUPT)
+		log_damage(look, jid);
+	return KEEP_OK;
+}
+
+/* Nothing of a chat is answered that lies behind its damage. */
+static void drop_what_waits(const struct look *look, keep_message_list *list)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct damage *damage = find_damage(look, list->items[i].chat_jid);
+
+		if (!damage || list->items[i].seq < damage->seq)
+			list->items[kept++] = list->items[i];
+	}
+	list->count = kept;
+}
+
 /* Of each place the first `share` messages beyond it, at most `total`. */
-static keep_status read_beyond(kp_lease *lease, const struct place *places, size_t count,
-			       size_t share, size_t total, keep_memory *memory,
-			       keep_message_list *out, keep_error *err)
+static keep_status read_beyond(struct look *look, kp_lease *lease, const struct place *places,
+			       size_t count, size_t share, size_t total, keep_message_list *out,
+			       keep_error *err)
 {
 	keep_buffer json = KEEP_BUFFER_INIT;
 	kp_json_writer writer;
@@ -238,10 +330,12 @@ static keep_status read_beyond(kp_lease *lease, const struct place *places, size
 						 kp_int_value((int64_t)total)),
 				       &stmt, err);
 	if (status == KEEP_OK)
-		status = kp_record_read_all(stmt, &kp_message_record, memory, &items, &out->count,
-					    err);
+		status = kp_record_read_good(stmt, &kp_message_record, look->memory, &items,
+					     &out->count, note_damage, look, err);
 	out->items = items;
 	keep_buffer_release(&json);
+	if (status == KEEP_OK && look->damage)
+		drop_what_waits(look, out);
 	return status;
 }
 
@@ -262,7 +356,7 @@ static size_t move_places(struct place *places, const struct look *look)
 
 		for (; is_of(got, at, chat->jid); at++)
 			seq = got->items[at].seq;
-		if (seq < chat->last_input_seq)
+		if (seq < chat->last_input_seq && !find_damage(look, chat->jid))
 			places[left++] = (struct place){chat->jid, seq};
 	}
 	return left;
@@ -302,32 +396,62 @@ static keep_status read_shares(struct look *look, kp_lease *lease, struct place 
 
 	for (size_t i = 0; i < count; i++)
 		places[i] = (struct place){look->pending.items[i].jid, look->pending.items[i].seq};
-	status = read_beyond(lease, places, count, limit / count, limit, look->memory,
-			     &look->messages, err);
+	status =
+		read_beyond(look, lease, places, count, limit / count, limit, &look->messages, err);
 	if (status != KEEP_OK)
 		return status;
 	left = limit - look->messages.count;
 	count = left ? move_places(places, look) : 0;
 	if (!count)
 		return KEEP_OK;
-	status = read_beyond(lease, places, count, left, left, look->memory, &more, err);
+	status = read_beyond(look, lease, places, count, left, left, &more, err);
 	return status == KEEP_OK && more.count ? merge_more(look, &more, err) : status;
 }
 
-static keep_status query_new(void *ctx, kp_lease *lease, keep_error *err)
+/* The chats that can be read, at most `limit`. */
+static void choose_chats(struct look *look)
 {
-	struct look *look = ctx;
-	struct place *places = NULL;
-	keep_status status = query_pending(look, lease, err);
+	size_t kept = 0;
 
-	look->messages = (keep_message_list){NULL, 0};
-	if (status != KEEP_OK || !look->pending.count)
-		return status;
-	places = kp_alloc(look->pending.count * sizeof *places);
+	for (size_t i = 0; i < look->pending.count && kept < (size_t)look->limit; i++)
+		if (!find_damage(look, look->pending.items[i].jid))
+			look->pending.items[kept++] = look->pending.items[i];
+	look->pending.count = kept;
+}
+
+static keep_status read_chats(struct look *look, kp_lease *lease, keep_error *err)
+{
+	struct place *places = kp_alloc(look->pending.count * sizeof *places);
+	keep_status status;
+
 	if (!places)
 		return kp_fail_memory(err, "the pending chats");
 	status = read_shares(look, lease, places, err);
 	kp_free(places);
+	return status;
+}
+
+/* Where all that was looked at cannot be read, others may wait behind it: look further, without. */
+static keep_status query_new(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct look *look = ctx;
+	size_t known;
+	keep_status status;
+
+	look->damage = NULL;
+	look->damages = 0;
+	look->round = 0;
+	do {
+		known = look->damages;
+		look->round++;
+		look->chats_max = known ? KEEP_GATEWAY_LIST_MAX : look->limit;
+		look->messages = (keep_message_list){NULL, 0};
+		status = find_pending(look, lease, err);
+		if (status == KEEP_OK)
+			choose_chats(look);
+		if (status == KEEP_OK && look->pending.count)
+			status = read_chats(look, lease, err);
+	} while (status == KEEP_OK && !look->messages.count && look->damages > known);
 	return status;
 }
 
@@ -369,6 +493,8 @@ keep_status keep_gateway_new_messages(keep_gateway *gateway, keep_bytes consumer
 		look.jids = kp_buffer_bytes(&json);
 	if (status == KEEP_OK)
 		status = look_and_make(gateway, query_new, &look, err);
+	if (status == KEEP_OK && !look.messages.count && look.damages)
+		status = tell_damage(&look, err);
 	if (status == KEEP_OK)
 		*out = look.messages;
 	keep_buffer_release(&json);

@@ -2,8 +2,8 @@
  * gateway_deliveries.c - what agents say, on its way to their channels.
  *
  * keep_gateway_put_outbound (gateway_messages.c) stores a delivery as pending; a channel's adapter
- * claims it, sends it, and reports. The drawing is in keep/gateway.h, and `steps` below is that
- * drawing: no status changes but through it.
+ * claims it (delivery_claim.c), sends it, and reports. The drawing is in keep/gateway.h, and
+ * `steps` below is that drawing: no status changes but through it.
  *
  * A chat that has deliveries pending or sending has a row in delivery_queues with when the first of
  * them is due. So looking for work costs what is due: a chat that is held back by a message that
@@ -12,24 +12,23 @@
  * Invariants:
  *   1. Each change is a compare-and-set on (status, attempts). `attempts` never goes back, not even
  *      when somebody retries by hand, so a report fences itself: it holds for one claim.
- *   2. A delivery is claimed only when all earlier ones of its chat that are pending or sending are
- *      claimed with it. What is claimed of a chat at once is answered in order.
+ *   2. Who claims one claims all before it in its chat (delivery_claim.c).
  *   3. A row of delivery_queues is there if and only if its chat has one pending or sending, and
  *      says of the first of them its next_attempt_at and channel. It is written in the transaction
  *      of the change that it follows from.
  *   4. A pending or sending one has a next_attempt_at, and only a sending one has a lease.
+ *   5. What cannot be read holds up nobody: a claim fails it, and a list goes without it.
  *
  * What it does not do: send anything, or wait (gateway_wait.c).
  *
  * Tests: tests/contract/test_gateway_deliveries.c, tests/torture/test_gateway_deliveries_faults.c,
- * tests/crash/test_gateway_deliveries.c.
+ * tests/crash/test_gateway_deliveries_crash.c.
  */
-#include "gateway/gateway_private.h"
+#include "gateway/gateway_deliveries.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { CLAIM_LIMIT = 50, LEASE_MS = 60000, ATTEMPTS_MAX = 10, OWNERS_MAX = 1000, SHARES_GROW = 4 };
+enum { LEASE_MS = 60000, ATTEMPTS_MAX = 10 };
 #define LEASE_MS_MAX INT64_C(86400000) /* a day: who needs longer extends it */
 
 /* ---------------------------------------------------------------- the drawing */
@@ -78,6 +77,13 @@ static const struct step *find_step(enum event event, keep_bytes from)
 	return NULL;
 }
 
+const char *kp_delivery_claimable(keep_bytes status)
+{
+	const struct step *step = find_step(EVENT_CLAIM, status);
+
+	return step ? step->from : NULL;
+}
+
 /* Whether an event may have led to `to`. */
 static bool can_lead_to(enum event event, keep_bytes to)
 {
@@ -116,8 +122,8 @@ bool keep_delivery_parse(keep_bytes name, keep_delivery *out)
 
 /* ---------------------------------------------------------------- what is taken */
 
-/* Until when a lease lasts; 0 stands for LEASE_MS. */
-static keep_status check_lease(int64_t lease_ms, int64_t now_ms, int64_t *until, keep_error *err)
+keep_status kp_delivery_check_lease(int64_t lease_ms, int64_t now_ms, int64_t *until,
+				    keep_error *err)
 {
 	keep_status status = kp_check_time("now", now_ms, err);
 
@@ -130,305 +136,11 @@ static keep_status check_lease(int64_t lease_ms, int64_t now_ms, int64_t *until,
 	return kp_check_time("the lease's end", *until, err);
 }
 
-static keep_status check_channel(keep_bytes channel, keep_error *err)
-{
-	return kp_check_text("channel", channel, KEEP_GATEWAY_TEXT_MAX, KP_MAY_BE_ABSENT, err);
-}
-
 static keep_status check_ids(keep_bytes jid, keep_bytes id, keep_error *err)
 {
 	keep_status status = kp_check_key("chat_jid", jid, err);
 
 	return status == KEEP_OK ? kp_check_key("id", id, err) : status;
-}
-
-/* ---------------------------------------------------------------- claiming */
-
-/* A delivery that may be claimed, with what its compare-and-set compares. */
-struct due {
-	keep_bytes jid; /* in the claim's own memory */
-	int64_t seq, attempts;
-	const char *status;
-	size_t place; /* in the answer */
-};
-
-struct claim {
-	const keep_gateway *gateway;
-	keep_bytes channel;
-	int64_t limit, until, now_ms;
-	struct due *due;
-	size_t count;
-	keep_memory texts;   /* of `due` */
-	keep_memory *memory; /* of the answer */
-	keep_message_list list;
-};
-
-static keep_status end_leases(kp_lease *lease, keep_bytes owner, int64_t now_ms, keep_error *err)
-{
-	keep_status status =
-		kp_lease_queue(lease, KP_GATEWAY_END_LEASES_OF_OWNER,
-			       KP_VALUES(kp_text_value(owner), kp_time_value(now_ms)), err);
-
-	if (status == KEEP_OK)
-		status = kp_lease_queue(lease, KP_GATEWAY_RENEW_QUEUES_OF_OWNER,
-					KP_VALUES(kp_text_value(owner)), err);
-	return status;
-}
-
-/* Those whose processes are gone, in `texts`. */
-static keep_status find_dead_owners(struct claim *claim, kp_lease *lease, keep_bytes *dead,
-				    size_t *count, keep_error *err)
-{
-	keep_bytes own = keep_bytes_of(claim->gateway->owner);
-	kp_sql_stmt *stmt = NULL;
-	keep_status status = kp_lease_bind(lease, KP_GATEWAY_DELIVERY_OWNERS, NULL, 0, &stmt, err);
-	bool has_row = true;
-
-	*count = 0;
-	while (status == KEEP_OK && *count < OWNERS_MAX) {
-		keep_bytes owner;
-
-		status = kp_sql_step(stmt, &has_row, err);
-		if (status != KEEP_OK || !has_row)
-			break;
-		status = kp_sql_column_bytes(stmt, 0, KP_TEXT, &owner, err);
-		if (status != KEEP_OK || kp_bytes_equal(owner, own) ||
-		    kp_owner_check(owner, INT64_MAX, 0) != KP_OWNER_GONE)
-			continue;
-		status = kp_arena_copy(&claim->texts, owner, &dead[(*count)++], err);
-	}
-	kp_sql_reset(stmt);
-	return status;
-}
-
-/* What dead processes were sending is due at once. */
-static keep_status end_dead_leases(struct claim *claim, kp_lease *lease, keep_error *err)
-{
-	keep_bytes *dead = kp_arena_alloc(&claim->texts, OWNERS_MAX * sizeof *dead);
-	size_t count = 0;
-	keep_status status = KEEP_OK;
-
-	if (!dead)
-		return kp_fail_memory(err, "a claim");
-	status = find_dead_owners(claim, lease, dead, &count, err);
-	for (size_t i = 0; i < count && status == KEEP_OK; i++)
-		status = end_leases(lease, dead[i], claim->now_ms, err);
-	return status;
-}
-
-/* One row of due_deliveries; *round: its place among those of its chat, from 1. */
-static keep_status read_due(struct claim *claim, kp_sql_stmt *stmt, struct due *due, int64_t *round,
-			    keep_error *err)
-{
-	enum { JID, SEQ, ATTEMPTS, STATUS, PLACE };
-	const struct step *step = NULL;
-	keep_bytes text = {0};
-	keep_status status = kp_sql_column_bytes(stmt, STATUS, KP_TEXT, &text, err);
-
-	if (status == KEEP_OK) {
-		step = find_step(EVENT_CLAIM, text);
-		if (!step)
-			return kp_fail(err, KEEP_CORRUPT, "a queued delivery is %" KP_PRI,
-				       KP_ARG(text));
-		due->status = step->from;
-		status = kp_sql_column_int(stmt, SEQ, &due->seq, err);
-	}
-	if (status == KEEP_OK)
-		status = kp_sql_column_int(stmt, ATTEMPTS, &due->attempts, err);
-	if (status == KEEP_OK)
-		status = kp_sql_column_int(stmt, PLACE, round, err);
-	if (status == KEEP_OK)
-		status = kp_sql_column_bytes(stmt, JID, KP_TEXT, &text, err);
-	if (status == KEEP_OK)
-		status = kp_arena_copy(&claim->texts, text, &due->jid, err);
-	return status;
-}
-
-/* *last_round: so many of one chat are due, at least. */
-static keep_status read_dues(struct claim *claim, kp_sql_stmt *stmt, int64_t *chats,
-			     int64_t *last_round, keep_error *err)
-{
-	bool has_row = false;
-	int64_t round = 0;
-	keep_status status = kp_sql_step(stmt, &has_row, err);
-
-	claim->count = 0;
-	*chats = *last_round = 0;
-	while (status == KEEP_OK && has_row && claim->count < (size_t)claim->limit) {
-		struct due *due = &claim->due[claim->count];
-
-		*due = (struct due){.place = claim->count};
-		status = read_due(claim, stmt, due, &round, err);
-		if (status != KEEP_OK)
-			break;
-		claim->count++;
-		*chats += round == 1;
-		*last_round = round;
-		status = kp_sql_step(stmt, &has_row, err);
-	}
-	return status;
-}
-
-static keep_status find_dues(struct claim *claim, kp_lease *lease, keep_error *err)
-{
-	size_t statement = claim->channel.data ? KP_GATEWAY_DUE_DELIVERIES_OF_CHANNEL
-					       : KP_GATEWAY_DUE_DELIVERIES;
-	keep_status status = KEEP_OK;
-	bool cut = true;
-
-	/* Where some chats have few, others get more. */
-	for (int64_t times = 1; cut && status == KEEP_OK; times *= SHARES_GROW) {
-		const kp_value values[] = {kp_time_value(claim->now_ms), kp_int_value(claim->limit),
-					   kp_int_value(times), kp_text_value(claim->channel)};
-		kp_sql_stmt *stmt = NULL;
-		int64_t chats = 0, last_round = 0;
-
-		status = kp_lease_bind(lease, statement, values, claim->channel.data ? 4 : 3, &stmt,
-				       err);
-		if (status == KEEP_OK)
-			status = read_dues(claim, stmt, &chats, &last_round, err);
-		kp_sql_reset(stmt);
-		cut = chats > 0 && claim->count < (size_t)claim->limit &&
-		      last_round > times * (claim->limit / chats);
-	}
-	return status;
-}
-
-static keep_status write_keys(const struct claim *claim, keep_buffer *keys, keep_error *err)
-{
-	kp_json_writer writer;
-
-	kp_json_begin(&writer, keys);
-	kp_json_open_array(&writer);
-	for (size_t i = 0; i < claim->count; i++) {
-		kp_json_open_array(&writer);
-		kp_json_put_text(&writer, claim->due[i].jid);
-		kp_json_put_integer(&writer, claim->due[i].seq);
-		kp_json_put_integer(&writer, claim->due[i].attempts);
-		kp_json_put_text(&writer, keep_bytes_of(claim->due[i].status));
-		kp_json_close_array(&writer);
-	}
-	kp_json_close_array(&writer);
-	return kp_json_finish(&writer, err);
-}
-
-static int compare_keys(keep_bytes jid, int64_t seq, const struct due *due)
-{
-	int order = kp_bytes_compare(jid, due->jid);
-
-	return order ? order : (seq > due->seq) - (seq < due->seq);
-}
-
-static int compare_dues(const void *a, const void *b)
-{
-	return compare_keys(((const struct due *)a)->jid, ((const struct due *)a)->seq, b);
-}
-
-static int find_due(const void *message, const void *due)
-{
-	return compare_keys(((const keep_message *)message)->chat_jid,
-			    ((const keep_message *)message)->seq, due);
-}
-
-/* The claimed rows come in no order; each gets its place. */
-static keep_status read_claimed(struct claim *claim, kp_sql_stmt *stmt, keep_error *err)
-{
-	size_t read = 0;
-	bool has_row = false;
-	keep_status status = kp_sql_step(stmt, &has_row, err);
-
-	qsort(claim->due, claim->count, sizeof *claim->due, compare_dues);
-	while (status == KEEP_OK && has_row) {
-		keep_message message;
-		const struct due *due = NULL;
-
-		status = kp_record_read(stmt, 0, &kp_message_record, &message, claim->memory, err);
-		if (status != KEEP_OK)
-			break;
-		due = bsearch(&message, claim->due, claim->count, sizeof *claim->due, find_due);
-		if (due)
-			claim->list.items[due->place] = message;
-		read += due != NULL;
-		status = kp_sql_step(stmt, &has_row, err);
-	}
-	kp_sql_reset(stmt);
-	if (status == KEEP_OK && read != claim->count)
-		return kp_fail(err, KEEP_CORRUPT, "%zu of %zu due deliveries could be claimed",
-			       read, claim->count);
-	return status;
-}
-
-static keep_status lease_dues(struct claim *claim, kp_lease *lease, keep_error *err)
-{
-	keep_buffer keys = KEEP_BUFFER_INIT;
-	kp_sql_stmt *stmt = NULL;
-	kp_value until = kp_time_value(claim->until);
-	keep_status status = write_keys(claim, &keys, err);
-
-	if (status == KEEP_OK)
-		status = kp_lease_bind(
-			lease, KP_GATEWAY_CLAIM_DELIVERIES,
-			KP_VALUES(kp_json_value(kp_buffer_bytes(&keys)), until,
-				  kp_text_value(keep_bytes_of(claim->gateway->service)),
-				  kp_text_value(keep_bytes_of(claim->gateway->owner))),
-			&stmt, err);
-	if (status == KEEP_OK)
-		status = read_claimed(claim, stmt, err);
-	keep_buffer_release(&keys);
-	for (size_t i = 0; i < claim->count && status == KEEP_OK; i++) {
-		if (i && kp_bytes_equal(claim->due[i].jid, claim->due[i - 1].jid))
-			continue;
-		status = kp_lease_queue(lease, KP_GATEWAY_LEASE_QUEUE,
-					KP_VALUES(kp_text_value(claim->due[i].jid), until), err);
-	}
-	return status;
-}
-
-static keep_status apply_claim(void *ctx, kp_lease *lease, keep_error *err)
-{
-	struct claim *claim = ctx;
-	keep_status status = KEEP_OK;
-
-	kp_arena_release(&claim->texts);
-	status = end_dead_leases(claim, lease, err);
-	if (status == KEEP_OK)
-		status = find_dues(claim, lease, err);
-	if (status == KEEP_OK && claim->count)
-		status = lease_dues(claim, lease, err);
-	claim->list.count = claim->count;
-	return status;
-}
-
-keep_status keep_gateway_claim_deliveries(keep_gateway *gateway, keep_bytes channel, size_t limit,
-					  int64_t lease_ms, int64_t now_ms, keep_memory *memory,
-					  keep_message_list *out, keep_error *err)
-{
-	struct claim claim = {.gateway = gateway,
-			      .channel = channel,
-			      .now_ms = kp_gateway_now(now_ms),
-			      .memory = memory};
-	size_t room = 0;
-	keep_status status = check_channel(channel, err);
-
-	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, CLAIM_LIMIT, KEEP_GATEWAY_LIST_MAX, &claim.limit,
-					  err);
-	if (status == KEEP_OK)
-		status = check_lease(lease_ms, claim.now_ms, &claim.until, err);
-	if (status != KEEP_OK)
-		return status;
-	room = (size_t)claim.limit;
-	claim.due = kp_alloc_zero(room * sizeof *claim.due);
-	claim.list.items = kp_arena_alloc(memory, room * sizeof *claim.list.items);
-	if (!claim.due || !claim.list.items)
-		status = kp_fail_memory(err, "a claim");
-	if (status == KEEP_OK)
-		status = kp_gateway_change(gateway, apply_claim, &claim, KP_NEWS_NONE, err);
-	if (status == KEEP_OK)
-		*out = claim.list;
-	kp_arena_release(&claim.texts);
-	kp_free(claim.due);
-	return status;
 }
 
 /* ---------------------------------------------------------------- one delivery */
@@ -667,7 +379,7 @@ keep_status keep_gateway_extend_delivery(keep_gateway *gateway, keep_bytes jid, 
 	keep_status status = check_ids(jid, id, err);
 
 	if (status == KEEP_OK)
-		status = check_lease(lease_ms, move.now_ms, &move.until, err);
+		status = kp_delivery_check_lease(lease_ms, move.now_ms, &move.until, err);
 	if (status != KEEP_OK)
 		return status;
 	return kp_gateway_change(gateway, apply_move, &move, KP_NEWS_NONE, err);
@@ -686,6 +398,37 @@ keep_status keep_gateway_retry_delivery(keep_gateway *gateway, keep_bytes jid, k
 }
 
 /* ---------------------------------------------------------------- looking */
+
+struct ended {
+	size_t statement;
+	const kp_value *values;
+	size_t value_count;
+	keep_memory *memory;
+	keep_message_list list;
+};
+
+/* Invariant 5: what a claim has failed because it cannot be read cannot be read here either. */
+static keep_status pass_over(void *ctx, kp_sql_stmt *stmt, const keep_error *why, keep_error *err)
+{
+	(void)ctx, (void)stmt, (void)err;
+	kp_log(KEEP_LOG_WARNING, "a delivery that ended badly is passed over: %s", why->message);
+	return KEEP_OK;
+}
+
+static keep_status query_ended(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct ended *ended = ctx;
+	kp_sql_stmt *stmt = NULL;
+	void *items = NULL;
+	keep_status status = kp_lease_bind(lease, ended->statement, ended->values,
+					   ended->value_count, &stmt, err);
+
+	if (status == KEEP_OK)
+		status = kp_record_read_good(stmt, &kp_message_record, ended->memory, &items,
+					     &ended->list.count, pass_over, NULL, err);
+	ended->list.items = items;
+	return status;
+}
 
 keep_status keep_gateway_failed_deliveries(keep_gateway *gateway, keep_bytes status_name,
 					   int64_t before_ms, size_t limit, keep_memory *memory,
@@ -708,8 +451,14 @@ keep_status keep_gateway_failed_deliveries(keep_gateway *gateway, keep_bytes sta
 		kp_text_value(status_name),
 	};
 
-	return kp_gateway_list(
-		gateway, status_name.data ? KP_GATEWAY_ENDED_BADLY : KP_GATEWAY_ENDED_BADLY_AT_ALL,
-		values, status_name.data ? 3 : 2, &kp_message_record, memory, &out->items,
-		&out->count, err);
+	struct ended ended = {.statement = status_name.data ? KP_GATEWAY_ENDED_BADLY
+							    : KP_GATEWAY_ENDED_BADLY_AT_ALL,
+			      .values = values,
+			      .value_count = status_name.data ? 3 : 2,
+			      .memory = memory};
+
+	status = kp_gateway_read(gateway, query_ended, &ended, err);
+	if (status == KEEP_OK)
+		*out = ended.list;
+	return status;
 }

@@ -111,6 +111,15 @@ keep_message kp_message_inbound(keep_bytes jid, keep_bytes id, keep_bytes sender
 /* What probe_message tells of the chat, then of a message with the same key. */
 enum { PROBE_CHAT = 0, PROBE_MESSAGE = 3 };
 
+int kp_message_seq_column(void)
+{
+	int column = 0;
+
+	while (strcmp(kp_message_record.fields[column].name, "seq") != 0)
+		column++;
+	return column;
+}
+
 bool kp_message_is_same(const keep_message *stored, const keep_message *given, bool has_timestamp)
 {
 	bool same = kp_bytes_equal(stored->sender, given->sender) &&

@@ -16,7 +16,7 @@
  * What it does not do: run a migration (sql/migrate.c), copy (the drivers).
  *
  * Tests: tests/contract/test_gateway_openers.c, tests/contract/test_gateway_migrate.c,
- * tests/torture/test_gateway_migrate_faults.c, tests/upgrade/test_gateway_upgrade.py.
+ * tests/torture/test_gateway_migrate_faults.c, tests/upgrade/test_gateway_upgrade.c.
  */
 #include "gateway/gateway_migrate.h"
 #include "gateway/gateway_private.h"
@@ -76,9 +76,10 @@ static keep_status take_look(kp_sql_conn *conn, struct look *look, keep_error *e
 static keep_status check_stranger(const struct look *look, keep_error *err)
 {
 	if (look->has_chat_jid && !look->has_seq)
-		return kp_fail(err, KEEP_CONFLICT,
-			       "gateway: this is the messages.db of another gateway, which stays as "
-			       "it is: keep_gateway_adopt takes it over into a new store");
+		return kp_fail(
+			err, KEEP_CONFLICT,
+			"gateway: this is the messages.db of another gateway, which stays as "
+			"it is: keep_gateway_adopt takes it over into a new store");
 	if (look->tables && !look->is_ours)
 		return kp_fail(err, KEEP_CONFLICT,
 			       "gateway: the tables here are another program's; a gateway needs a "
@@ -225,10 +226,11 @@ static keep_status compare_schema(void *ctx, kp_sql_conn *conn, keep_error *err)
 	struct guest *guest = ctx;
 	keep_status status = describe_schema(guest, conn, &guest->after, err);
 
-	if (status == KEEP_OK && !kp_bytes_equal(kp_buffer_bytes(&guest->before),
-						 kp_buffer_bytes(&guest->after)))
-		status = kp_fail(err, KEEP_INVALID,
-				 "it changes the gateway's own tables, which are not its to change");
+	if (status == KEEP_OK &&
+	    !kp_bytes_equal(kp_buffer_bytes(&guest->before), kp_buffer_bytes(&guest->after)))
+		status =
+			kp_fail(err, KEEP_INVALID,
+				"it changes the gateway's own tables, which are not its to change");
 	return status;
 }
 

@@ -240,7 +240,7 @@ static keep_status add_routes(kp_lease *lease, keep_bytes jid, keep_bytes name, 
 						  kp_text_value(keep_bytes_of(routes[i].match)),
 						  kp_text_value(name)),
 					err);
-	return status;
+	return status == KEEP_OK ? kp_routes_changed(lease, jid, err) : status;
 }
 
 static keep_status add_welcome(kp_lease *lease, const struct step *step, keep_error *err)

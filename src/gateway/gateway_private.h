@@ -112,7 +112,7 @@ static inline keep_bytes kp_channel_of(keep_bytes jid)
 	return colon ? (keep_bytes){jid.data, (size_t)(colon - jid.data)} : KEEP_BYTES("");
 }
 
-/* ---------------------------------------------------------------- consumers (gateway_consumers.c) */
+/* ---------------------------------------------------------------- consumers */
 
 /* Make a consumer that is not there, before every chat's first message; OK when it is. */
 keep_status kp_consumer_make(keep_gateway *gateway, keep_bytes consumer, int64_t now_ms,
@@ -150,6 +150,8 @@ keep_message kp_message_inbound(keep_bytes jid, keep_bytes id, keep_bytes sender
 keep_status kp_message_check(const keep_message *message, keep_error *err) KEEP_MUST_CHECK;
 /* Everything that is the store's to say of an inbound message, and the defaults. */
 keep_message kp_message_complete(const keep_message *given, int64_t now_ms);
+/* "telegram" of "telegram:42"; empty without a colon. */
+keep_bytes kp_channel_of(keep_bytes jid);
 
 /* A chat that messages are being put into. */
 typedef struct kp_chat_state {
@@ -167,6 +169,8 @@ typedef struct kp_chat_state {
 keep_status kp_message_probe(kp_sql_stmt *stmt, const keep_message *message, bool has_timestamp,
 			     kp_chat_state *chat, bool *stored, keep_put_result *result,
 			     keep_error *err) KEEP_MUST_CHECK;
+/* Where the number is in a row of messages; the chat's jid is its first column. */
+int kp_message_seq_column(void);
 /* Are they the same as far as a replay is concerned? */
 bool kp_message_is_same(const keep_message *stored, const keep_message *given, bool has_timestamp);
 /* Give the message its number and insert it. */

@@ -106,7 +106,7 @@ static const kp_field registered_group_fields[] = {
 	KP_FIELD(TEXT, keep_registered_group, state, 0, registered_group_state_values),
 	KP_FIELD(TIME, keep_registered_group, added_at, 0, NULL),
 	KP_FIELD(TIME, keep_registered_group, updated_at, 0, NULL),
-	KP_FIELD(TEXT, keep_registered_group, slink_hash, KP_FIELD_NULL, NULL),
+	KP_FIELD(TEXT, keep_registered_group, slink_hash, KP_FIELD_NULL | KP_FIELD_SECRET, NULL),
 };
 
 const kp_record kp_registered_group_record =

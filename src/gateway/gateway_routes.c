@@ -656,7 +656,6 @@ static void name_jids(struct resolving *self)
 	keep_bytes everybody = KEEP_BYTES("*");
 
 	self->jids[0] = jid;
-	platform.data = jid.data;
 	if (memchr(jid.data, ':', jid.len) && platform.len + 1 < jid.len)
 		self->jids[1] = (keep_bytes){jid.data, platform.len + 1};
 	if (!kp_bytes_equal(jid, everybody))

@@ -19,7 +19,8 @@
  *
  * What it does not do: begin a turn or wake anybody; that is a message's affair.
  *
- * Tests: tests/contract/test_gateway_system_messages.c, tests/crash/test_gateway_system_messages.c,
+ * Tests: tests/contract/test_gateway_system_messages.c,
+ * tests/crash/test_gateway_system_messages_crash.c,
  * tests/torture/test_gateway_system_messages_faults.c.
  */
 #include "gateway/gateway_private.h"

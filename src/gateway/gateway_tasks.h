@@ -60,6 +60,9 @@ keep_status kp_task_rules(const keep_scheduled_task *task, const keep_schedule *
 keep_status kp_task_run_read(kp_lease *lease, keep_bytes task_id, int64_t scheduled_ms,
 			     kp_arena *arena, keep_task_run *run, bool *found,
 			     keep_error *err) KEEP_MUST_CHECK;
+/* Its message was stored: it says so, or names it. An adopted line names none, and one whose agent
+   reported an error is no success. */
+bool kp_task_run_is_made(const keep_task_run *run);
 /* Write task_id, scheduled_for, run_at, status, error and message_id of `run`; *saved is the line
    as it is now. Not *is_saved: its message is stored, and it stays as it was. */
 keep_status kp_task_run_save(kp_lease *lease, const keep_task_run *run, kp_arena *memory,

@@ -67,6 +67,47 @@ SELECT name, $1, 0, $2, $3 FROM consumers;
 -- Input has come for those who had read everything.
 UPDATE cursors SET pending_since = $2 WHERE chat_jid = $1 AND pending_since IS NULL;
 
+-- name: save_chats only sqlite
+-- The same for [[jid, last_seq, last_input_seq, last_message_at, channel, is new], …].
+INSERT INTO chats (jid, last_seq, last_input_seq, last_message_at, channel)
+SELECT given.value ->> 0, given.value ->> 1, given.value ->> 2, given.value ->> 3, given.value ->> 4
+FROM json_each($1) AS given WHERE TRUE
+ON CONFLICT (jid) DO UPDATE SET last_seq = excluded.last_seq,
+  last_input_seq = excluded.last_input_seq, last_message_at = excluded.last_message_at;
+
+-- name: save_chats only postgres
+-- The same for [[jid, last_seq, last_input_seq, last_message_at, channel, is new], …].
+INSERT INTO chats (jid, last_seq, last_input_seq, last_message_at, channel)
+SELECT given.value ->> 0, CAST(given.value ->> 1 AS bigint), CAST(given.value ->> 2 AS bigint),
+  CAST(given.value ->> 3 AS timestamptz), given.value ->> 4
+FROM json_array_elements(CAST($1 AS json)) AS given (value)
+ON CONFLICT (jid) DO UPDATE SET last_seq = excluded.last_seq,
+  last_input_seq = excluded.last_input_seq, last_message_at = excluded.last_message_at;
+
+-- name: add_cursors_of_chats only sqlite
+-- Every consumer begins those of them that are new before their first message, which is input.
+INSERT INTO cursors (consumer, chat_jid, seq, updated_at, pending_since)
+SELECT consumers.name, given.value ->> 0, 0, $2, $2
+FROM json_each($1) AS given CROSS JOIN consumers WHERE given.value ->> 5 = 1;
+
+-- name: add_cursors_of_chats only postgres
+-- Every consumer begins those of them that are new before their first message, which is input.
+INSERT INTO cursors (consumer, chat_jid, seq, updated_at, pending_since)
+SELECT consumers.name, given.value ->> 0, 0, $2, $2
+FROM json_array_elements(CAST($1 AS json)) AS given (value) CROSS JOIN consumers
+WHERE given.value ->> 5 = '1';
+
+-- name: mark_chats_pending only sqlite
+-- Input has come for those who had read everything of the others.
+UPDATE cursors SET pending_since = $2
+WHERE pending_since IS NULL AND chat_jid IN (SELECT value ->> 0 FROM json_each($1));
+
+-- name: mark_chats_pending only postgres
+-- Input has come for those who had read everything of the others.
+UPDATE cursors SET pending_since = $2
+WHERE pending_since IS NULL
+  AND chat_jid IN (SELECT value ->> 0 FROM json_array_elements(CAST($1 AS json)));
+
 -- name: get_message
 SELECT * FROM messages WHERE chat_jid = $1 AND id = $2;
 

@@ -1,73 +1,33 @@
 /*
  * route_pattern.c - extended regular expressions whose time is bounded: reading them.
  *
- * A route's pattern comes from an agent, the content from anybody. Libraries were measured and left
- * out: glibc's regexec takes memory and time without bound; the backtracking matcher of PCRE2
- * counts anew at each start; its other matcher (10.42, anchored behind a lazy `.*?`, shortest
- * match, a fixed workspace) needs 1 s for (a+)+$ on 4 KiB of 'a' and then fails, and 6 s for
- * (x{0,200}){0,200}z on 16 KiB, before any of its limits is met; RE2 is bounded, but is C++ that
- * aborts when memory is short. So a pattern becomes a machine of at most KP_PATTERN_STATES_MAX
- * states, and route_pattern_run.c follows all of them at once: each letter of the content visits
- * each state at most once, and no order of letters can change that.
+ * A route's pattern comes from an agent, the content from anybody. glibc's regexec promises no
+ * bound on time or memory, and a backtracking matcher counts anew at each start. PCRE2's other
+ * matcher (10.42, anchored behind a lazy `.*?`, shortest match, a workspace of 20,000 words, other
+ * limits at their defaults) was measured: 1 s for (a+)+$ on 4 KiB of 'a', and then it fails; 6 s
+ * for (x{0,200}){0,200}z on 16 KiB. RE2 is bounded by design, but C++, and was not measured. So a
+ * pattern becomes a machine of at most KP_PATTERN_STATES_MAX states, and route_pattern_run.c
+ * follows all of them at once: each letter of the content visits each state at most once, and no
+ * order of letters can change that.
  *
  * Invariants:
  *   1. What is not regular cannot be written: backreferences, lookarounds, recursion, conditions
  *      and the like are refused, and so is what expands to too many states.
  *   2. Reading is linear in the pattern but for counted repeats, whose expansion is measured before
  *      it is made; nesting is limited by DEPTH_MAX, and so is the recursion over it.
- *   3. What a pattern needs (kp_pattern_needs) is in the fold of every text that it matches.
  *
  * What it does not do: say what matched, only whether something does.
  *
  * Tests: tests/unit/test_route_pattern.c, fuzz/fuzz_route.c; docs/routing.md tells the syntax.
  */
-#include "gateway/route_match.h"
-
-#include "keep/gateway.h"
+#include "gateway/route_pattern.h"
 
 #include <string.h>
 
-enum {
-	DEPTH_MAX = 50,
-	NODES_MAX = 3 * KEEP_ROUTE_PATTERN_MAX + 8,
-	SETS_MAX = KEEP_ROUTE_PATTERN_MAX + 4,
-	RANGES_MAX = KEEP_ROUTE_PATTERN_MAX + 4,
-	REPEAT_MAX = 1000,
-	ENDLESS = -1
-};
-
-enum node_kind {
-	NODE_LETTER,
-	NODE_ANY,
-	NODE_SET,
-	NODE_CHECK,
-	NODE_CHAIN,
-	NODE_CHOICE,
-	NODE_REPEAT
-};
-
-struct node {
-	enum node_kind kind;
-	uint32_t value;        /* letter, set, check */
-	int child, last, next; /* -1: none */
-	int min, max;          /* of a repeat; ENDLESS */
-	int64_t states;        /* that it expands to */
-};
-
-struct reader {
-	const char *start, *at, *end;
-	struct node nodes[NODES_MAX];
-	int node_count;
-	kp_letter_set sets[SETS_MAX];
-	uint32_t ranges[2 * RANGES_MAX];
-	uint32_t set_count, range_count;
-	bool ignores_case;
-	keep_error *err;
-	keep_status status;
-};
+enum { DEPTH_MAX = 50, REPEAT_MAX = 1000 };
 
 /* The first failure stands; -1, so that it can be returned as a node. */
-static int refuse(struct reader *reader, const char *at, const char *why)
+static int refuse(struct kp_pattern_reader *reader, const char *at, const char *why)
 {
 	if (reader->status == KEEP_OK)
 		reader->status = kp_fail(reader->err, KEEP_INVALID, "match: %s, at byte %zu", why,
@@ -75,23 +35,23 @@ static int refuse(struct reader *reader, const char *at, const char *why)
 	return -1;
 }
 
-static int add_node(struct reader *reader, enum node_kind kind, uint32_t value)
+static int add_node(struct kp_pattern_reader *reader, enum kp_node_kind kind, uint32_t value)
 {
 	if (reader->node_count == NODES_MAX)
 		return refuse(reader, reader->at, "the pattern is too large");
-	reader->nodes[reader->node_count] =
-		(struct node){.kind = kind,
-			      .value = value,
-			      .child = -1,
-			      .last = -1,
-			      .next = -1,
-			      .states = kind == NODE_CHAIN || kind == NODE_CHOICE ? 0 : 1};
+	reader->nodes[reader->node_count] = (struct kp_pattern_node){
+		.kind = kind,
+		.value = value,
+		.child = -1,
+		.last = -1,
+		.next = -1,
+		.states = kind == NODE_CHAIN || kind == NODE_CHOICE ? 0 : 1};
 	return reader->node_count++;
 }
 
-static void add_child(struct reader *reader, int parent, int child)
+static void add_child(struct kp_pattern_reader *reader, int parent, int child)
 {
-	struct node *node = &reader->nodes[parent];
+	struct kp_pattern_node *node = &reader->nodes[parent];
 
 	if (node->last < 0)
 		node->child = child;
@@ -100,14 +60,14 @@ static void add_child(struct reader *reader, int parent, int child)
 	node->last = child;
 }
 
-static bool has(const struct reader *reader, const char *text)
+static bool has(const struct kp_pattern_reader *reader, const char *text)
 {
 	size_t len = strlen(text);
 
 	return (size_t)(reader->end - reader->at) >= len && memcmp(reader->at, text, len) == 0;
 }
 
-static uint32_t read_letter(struct reader *reader)
+static uint32_t read_letter(struct kp_pattern_reader *reader)
 {
 	size_t width;
 	uint32_t letter = kp_letter_read(reader->at, reader->end, &width);
@@ -118,7 +78,7 @@ static uint32_t read_letter(struct reader *reader)
 
 /* ---------------------------------------------------------------- sets */
 
-static kp_letter_set *add_set(struct reader *reader)
+static kp_letter_set *add_set(struct kp_pattern_reader *reader)
 {
 	kp_letter_set *set = &reader->sets[reader->set_count];
 
@@ -131,7 +91,8 @@ static kp_letter_set *add_set(struct reader *reader)
 	return set;
 }
 
-static void add_range(struct reader *reader, kp_letter_set *set, uint32_t first, uint32_t last)
+static void add_range(struct kp_pattern_reader *reader, kp_letter_set *set, uint32_t first,
+		      uint32_t last)
 {
 	uint32_t *range = &reader->ranges[2 * reader->range_count];
 
@@ -150,7 +111,8 @@ static void add_range(struct reader *reader, kp_letter_set *set, uint32_t first,
 }
 
 /* The ASCII of a set as a text of ranges, "azAZ", or of what is not in it. */
-static void add_ranges(struct reader *reader, kp_letter_set *set, const char *pairs, bool others)
+static void add_ranges(struct kp_pattern_reader *reader, kp_letter_set *set, const char *pairs,
+		       bool others)
 {
 	uint32_t inside[4] = {0};
 
@@ -168,7 +130,7 @@ static void add_ranges(struct reader *reader, kp_letter_set *set, const char *pa
 #define BLANK_PAIRS "\t\r  "
 
 /* \d \w \s and their capitals; false: it is none of them. */
-static bool add_class(struct reader *reader, kp_letter_set *set, char name)
+static bool add_class(struct kp_pattern_reader *reader, kp_letter_set *set, char name)
 {
 	switch (name) {
 	case 'd':
@@ -207,7 +169,7 @@ static const struct {
 	{"[:graph:]", "!~", KP_SET_WORD | KP_SET_NO_WORD},
 };
 
-static void read_named_class(struct reader *reader, kp_letter_set *set)
+static void read_named_class(struct kp_pattern_reader *reader, kp_letter_set *set)
 {
 	for (size_t i = 0; i < KP_COUNT(classes); i++) {
 		if (!has(reader, classes[i].name))
@@ -230,7 +192,7 @@ static int hex_digit(char byte)
 }
 
 /* \x41 or \x{1f600}; `at` is behind the x. */
-static uint32_t read_hex(struct reader *reader)
+static uint32_t read_hex(struct kp_pattern_reader *reader)
 {
 	const char *from = reader->at;
 	bool braces = has(reader, "{");
@@ -250,7 +212,7 @@ static uint32_t read_hex(struct reader *reader)
 }
 
 /* A letter written with a backslash; `at` is on what follows it. */
-static uint32_t read_escaped_letter(struct reader *reader)
+static uint32_t read_escaped_letter(struct kp_pattern_reader *reader)
 {
 	static const char from[] = "tnrfv", to[] = "\t\n\r\f\v";
 	const char *found;
@@ -278,7 +240,7 @@ static uint32_t read_escaped_letter(struct reader *reader)
 }
 
 /* One end of a range; `at` is on it. */
-static uint32_t read_set_letter(struct reader *reader)
+static uint32_t read_set_letter(struct kp_pattern_reader *reader)
 {
 	if (!has(reader, "\\"))
 		return read_letter(reader);
@@ -286,7 +248,7 @@ static uint32_t read_set_letter(struct reader *reader)
 	return read_escaped_letter(reader);
 }
 
-static void read_set_item(struct reader *reader, kp_letter_set *set)
+static void read_set_item(struct kp_pattern_reader *reader, kp_letter_set *set)
 {
 	const char *from = reader->at;
 	uint32_t first, last;
@@ -318,7 +280,7 @@ static void read_set_item(struct reader *reader, kp_letter_set *set)
 }
 
 /* `at` is behind the bracket. */
-static int read_set(struct reader *reader)
+static int read_set(struct kp_pattern_reader *reader)
 {
 	const char *from = reader->at - 1;
 	uint32_t number = reader->set_count;
@@ -344,10 +306,10 @@ static int read_set(struct reader *reader)
 
 /* ---------------------------------------------------------------- atoms, repeats, choices */
 
-static int read_choice(struct reader *reader, int depth);
+static int read_choice(struct kp_pattern_reader *reader, int depth);
 
 /* `at` is behind the backslash. */
-static int read_escape(struct reader *reader)
+static int read_escape(struct kp_pattern_reader *reader)
 {
 	static const char names[] = "bB<>Az";
 	static const enum kp_check checks[] = {KP_AT_EDGE,    KP_AT_NO_EDGE, KP_AT_WORD,
@@ -375,7 +337,7 @@ static int read_escape(struct reader *reader)
 }
 
 /* `at` is behind the parenthesis. */
-static int read_group(struct reader *reader, int depth)
+static int read_group(struct kp_pattern_reader *reader, int depth)
 {
 	const char *from = reader->at - 1;
 	int node;
@@ -396,7 +358,7 @@ static int read_group(struct reader *reader, int depth)
 	return node;
 }
 
-static int read_atom(struct reader *reader, int depth)
+static int read_atom(struct kp_pattern_reader *reader, int depth)
 {
 	char byte = *reader->at;
 
@@ -416,7 +378,7 @@ static int read_atom(struct reader *reader, int depth)
 	}
 }
 
-static int read_count(struct reader *reader)
+static int read_count(struct kp_pattern_reader *reader)
 {
 	int count = 0;
 
@@ -431,7 +393,7 @@ static int read_count(struct reader *reader)
 }
 
 /* A brace begins a repeat when a digit or a comma follows; else it is a letter. */
-static bool is_repeat(const struct reader *reader)
+static bool is_repeat(const struct kp_pattern_reader *reader)
 {
 	if (has(reader, "*") || has(reader, "+") || has(reader, "?"))
 		return true;
@@ -439,7 +401,7 @@ static bool is_repeat(const struct reader *reader)
 	       ((reader->at[1] >= '0' && reader->at[1] <= '9') || reader->at[1] == ',');
 }
 
-static void read_repeat_counts(struct reader *reader, int *min, int *max)
+static void read_repeat_counts(struct kp_pattern_reader *reader, int *min, int *max)
 {
 	const char *from = reader->at;
 	char sign = *reader->at++;
@@ -476,7 +438,7 @@ static int64_t repeat_states(int64_t states, int min, int max)
 	return states * min + (max == ENDLESS ? states + 2 : (states + 1) * (max - min));
 }
 
-static int read_repeated(struct reader *reader, int depth)
+static int read_repeated(struct kp_pattern_reader *reader, int depth)
 {
 	const char *from = reader->at;
 	int atom = read_atom(reader, depth), min, max, node;
@@ -498,7 +460,7 @@ static int read_repeated(struct reader *reader, int depth)
 	return node;
 }
 
-static int read_chain(struct reader *reader, int depth)
+static int read_chain(struct kp_pattern_reader *reader, int depth)
 {
 	int chain = add_node(reader, NODE_CHAIN, 0);
 
@@ -513,7 +475,7 @@ static int read_chain(struct reader *reader, int depth)
 	return chain;
 }
 
-static int read_choice(struct reader *reader, int depth)
+static int read_choice(struct kp_pattern_reader *reader, int depth)
 {
 	int choice = add_node(reader, NODE_CHOICE, 0);
 
@@ -536,7 +498,7 @@ static int read_choice(struct reader *reader, int depth)
 /* ---------------------------------------------------------------- the machine */
 
 struct writer {
-	const struct reader *reader;
+	const struct kp_pattern_reader *reader;
 	kp_pattern_step *steps;
 	uint32_t count;
 };
@@ -548,7 +510,7 @@ static void put_step(struct writer *writer, enum kp_step_kind kind, uint32_t val
 
 static void write_node(struct writer *writer, int index);
 
-static void write_repeat(struct writer *writer, const struct node *node)
+static void write_repeat(struct writer *writer, const struct kp_pattern_node *node)
 {
 	if (!node->states)
 		return;
@@ -573,9 +535,9 @@ static void write_repeat(struct writer *writer, const struct node *node)
 	}
 }
 
-static void write_choice(struct writer *writer, const struct node *node)
+static void write_choice(struct writer *writer, const struct kp_pattern_node *node)
 {
-	const struct node *nodes = writer->reader->nodes;
+	const struct kp_pattern_node *nodes = writer->reader->nodes;
 	uint32_t pending = UINT32_MAX; /* jumps to the end, linked through their values */
 
 	for (int branch = node->child; branch >= 0; branch = nodes[branch].next) {
@@ -601,7 +563,7 @@ static void write_choice(struct writer *writer, const struct node *node)
 
 static void write_node(struct writer *writer, int index)
 {
-	const struct node *node = &writer->reader->nodes[index];
+	const struct kp_pattern_node *node = &writer->reader->nodes[index];
 
 	switch (node->kind) {
 	case NODE_LETTER:
@@ -621,9 +583,9 @@ static void write_node(struct writer *writer, int index)
 }
 
 /* Does every match begin with ^? */
-static bool is_anchored(const struct reader *reader, int index)
+static bool is_anchored(const struct kp_pattern_reader *reader, int index)
 {
-	const struct node *node = &reader->nodes[index];
+	const struct kp_pattern_node *node = &reader->nodes[index];
 
 	if (node->kind == NODE_CHECK)
 		return node->value == KP_AT_START;
@@ -637,8 +599,8 @@ static bool is_anchored(const struct reader *reader, int index)
 	return true;
 }
 
-static keep_status keep_sets(const struct reader *reader, kp_arena *arena, kp_pattern *pattern,
-			     keep_error *err)
+static keep_status keep_sets(const struct kp_pattern_reader *reader, kp_arena *arena,
+			     kp_pattern *pattern, keep_error *err)
 {
 	uint32_t *ranges;
 
@@ -656,7 +618,7 @@ static keep_status keep_sets(const struct reader *reader, kp_arena *arena, kp_pa
 	return KEEP_OK;
 }
 
-static keep_status write_machine(const struct reader *reader, int root, kp_arena *arena,
+static keep_status write_machine(const struct kp_pattern_reader *reader, int root, kp_arena *arena,
 				 kp_pattern **out, keep_error *err)
 {
 	struct writer writer = {reader, NULL, 0};
@@ -678,141 +640,12 @@ static keep_status write_machine(const struct reader *reader, int root, kp_arena
 	return keep_sets(reader, arena, pattern, err);
 }
 
-/* ---------------------------------------------------------------- what a match contains */
-
-struct run {
-	char text[KP_NEEDLE_BYTES_MAX];
-	size_t len;
-};
-
-static size_t shortest(const kp_pattern_needs *needs, size_t group)
-{
-	size_t found = SIZE_MAX;
-
-	for (size_t i = 0; i < needs->groups[group].count; i++)
-		if (needs->groups[group].texts[i].len < found)
-			found = needs->groups[group].texts[i].len;
-	return found;
-}
-
-/* One more group; when there is no room, the one that says least goes. */
-static void add_group(kp_pattern_needs *needs, const kp_pattern_needs *from, size_t group)
-{
-	size_t weakest = 0;
-
-	if (needs->count < KP_NEED_GROUPS_MAX) {
-		needs->groups[needs->count++] = from->groups[group];
-		return;
-	}
-	for (size_t i = 1; i < KP_NEED_GROUPS_MAX; i++)
-		if (shortest(needs, i) < shortest(needs, weakest))
-			weakest = i;
-	if (shortest(from, group) > shortest(needs, weakest))
-		needs->groups[weakest] = from->groups[group];
-}
-
-static keep_status end_run(struct run *run, kp_arena *arena, kp_pattern_needs *needs,
-			   keep_error *err)
-{
-	kp_pattern_needs own = {.count = 1};
-	keep_status status;
-
-	if (!run->len)
-		return KEEP_OK;
-	own.groups[0].count = 1;
-	status = kp_letters_fold((keep_bytes){run->text, run->len}, arena, &own.groups[0].texts[0],
-				 err);
-	if (status == KEEP_OK)
-		add_group(needs, &own, 0);
-	run->len = 0;
-	return status;
-}
-
-static keep_status find_needs(const struct reader *reader, int index, kp_arena *arena,
-			      kp_pattern_needs *needs, keep_error *err);
-
-static keep_status find_chain_needs(const struct reader *reader, int chain, kp_arena *arena,
-				    kp_pattern_needs *needs, keep_error *err)
-{
-	struct run run = {.len = 0};
-	keep_status status = KEEP_OK;
-
-	for (int child = reader->nodes[chain].child; child >= 0 && status == KEEP_OK;
-	     child = reader->nodes[child].next) {
-		const struct node *node = &reader->nodes[child];
-
-		if (node->kind == NODE_CHECK)
-			continue;
-		if (node->kind != NODE_LETTER) {
-			status = end_run(&run, arena, needs, err);
-			if (status == KEEP_OK)
-				status = find_needs(reader, child, arena, needs, err);
-			continue;
-		}
-		if (run.len + 4 > sizeof run.text)
-			status = end_run(&run, arena, needs, err);
-		run.len += kp_letter_write(node->value, run.text + run.len);
-	}
-	return status == KEEP_OK ? end_run(&run, arena, needs, err) : status;
-}
-
-/* One of several: the best group of each, together. */
-static keep_status find_choice_needs(const struct reader *reader, int choice, kp_arena *arena,
-				     kp_pattern_needs *needs, keep_error *err)
-{
-	kp_pattern_needs all = {.count = 1};
-
-	for (int branch = reader->nodes[choice].child; branch >= 0;
-	     branch = reader->nodes[branch].next) {
-		kp_pattern_needs own = {.count = 0};
-		size_t best = 0;
-		keep_status status = find_chain_needs(reader, branch, arena, &own, err);
-
-		if (status != KEEP_OK)
-			return status;
-		if (branch == reader->nodes[choice].child && reader->nodes[branch].next < 0) {
-			for (size_t i = 0; i < own.count; i++)
-				add_group(needs, &own, i);
-			return KEEP_OK;
-		}
-		if (!own.count)
-			return KEEP_OK;
-		for (size_t i = 1; i < own.count; i++)
-			if (shortest(&own, i) > shortest(&own, best))
-				best = i;
-		if (all.groups[0].count + own.groups[best].count > KP_NEED_TEXTS_MAX)
-			return KEEP_OK;
-		for (size_t i = 0; i < own.groups[best].count; i++)
-			all.groups[0].texts[all.groups[0].count++] = own.groups[best].texts[i];
-	}
-	add_group(needs, &all, 0);
-	return KEEP_OK;
-}
-
-static keep_status find_needs(const struct reader *reader, int index, kp_arena *arena,
-			      kp_pattern_needs *needs, keep_error *err)
-{
-	const struct node *node = &reader->nodes[index];
-	struct run run = {.len = 0};
-
-	switch (node->kind) {
-	case NODE_LETTER:
-		run.len = kp_letter_write(node->value, run.text);
-		return end_run(&run, arena, needs, err);
-	case NODE_CHAIN: return find_chain_needs(reader, index, arena, needs, err);
-	case NODE_CHOICE: return find_choice_needs(reader, index, arena, needs, err);
-	case NODE_REPEAT:
-		return node->min ? find_needs(reader, node->child, arena, needs, err) : KEEP_OK;
-	default: return KEEP_OK;
-	}
-}
-
-/* ---------------------------------------------------------------- */
+/* ---------------------------------------------------------------- both */
 
 keep_status kp_pattern_compile(keep_bytes text, kp_arena *arena, kp_pattern **out,
 			       kp_pattern_needs *needs, keep_error *err)
 {
-	struct reader reader;
+	struct kp_pattern_reader reader;
 	keep_status status;
 	int root;
 
@@ -839,7 +672,7 @@ keep_status kp_pattern_compile(keep_bytes text, kp_arena *arena, kp_pattern **ou
 	status = write_machine(&reader, root, arena, out, err);
 	if (status == KEEP_OK && needs) {
 		needs->count = 0;
-		status = find_needs(&reader, root, arena, needs, err);
+		status = kp_pattern_find_needs(&reader, root, arena, needs, err);
 	}
 	return status;
 }

@@ -14,7 +14,7 @@
  *   1. All of a task's tick is one transaction: messages, lines, next_run. There is no moment in
  *      which a task is claimed and not fired, so nothing is stranded by a death, and two processes
  *      that tick at once follow each other: the second finds a next_run that is not due.
- *   2. A run is (task, scheduled time). A line with a message_id means that its message was stored;
+ *   2. A run is (task, scheduled time). A line that says success, or has a message_id, was made;
  *      such a run is never made again, whatever clocks do and next_run says.
  *   3. While a run is tried again, retry_of is its time and next_run only the time of the next
  *      attempt. A retry is a tick that comes late: what was on time at the first attempt, or within
@@ -26,7 +26,8 @@
  *
  * What it does not do: run agents, keep the log (task_runs.c).
  *
- * Tests: tests/contract/test_gateway_task_fire.c, tests/torture/test_gateway_tasks_faults.c,
+ * Tests: tests/contract/test_gateway_task_fire.c, tests/contract/test_gateway_task_runs.c,
+ * tests/torture/test_gateway_tasks_faults.c,
  * tests/crash/test_gateway_tasks_crash.c.
  */
 #include "gateway/gateway_tasks.h"
@@ -37,6 +38,7 @@
 enum {
 	TASKS_DEFAULT = 100,
 	BATCH_TASKS = 16, /* that share a transaction */
+	RUNS_FIRST = 16,
 	ATTEMPTS_MAX = 5, /* of one run */
 };
 
@@ -56,9 +58,10 @@ struct tick {
 	keep_bytes *ids;
 	size_t id_count;
 	size_t from, to;     /* of the ids: what the transaction is about */
-	keep_task_run *runs; /* what was logged; texts in `memory` */
+	keep_task_run *runs; /* what was logged; in `memory` */
 	size_t stored;       /* of them, by transactions that are over */
 	size_t count, room;
+	bool is_changed; /* a transaction is stored */
 	const char *why; /* of apply_failure and apply_unreadable */
 };
 
@@ -74,25 +77,32 @@ struct firing {
 
 /* ---------------------------------------------------------------- the log */
 
+/* Room for one more answer, in the caller's memory: after the commit nothing may fail any more. */
+static keep_status grow_runs(struct tick *tick, keep_error *err)
+{
+	size_t room = tick->room ? tick->room * 2 : RUNS_FIRST;
+	keep_task_run *grown = kp_arena_alloc(tick->memory, room * sizeof *grown);
+
+	if (!grown)
+		return kp_fail_memory(err, "the runs of a tick");
+	if (tick->count)
+		memcpy(grown, tick->runs, tick->count * sizeof *grown);
+	tick->runs = grown;
+	tick->room = room;
+	return KEEP_OK;
+}
+
 /* Write one line and tell of it in the tick's answer. */
 static keep_status log_run(struct tick *tick, kp_lease *lease, const keep_task_run *run,
 			   keep_error *err)
 {
-	keep_task_run *grown;
-	bool is_saved;
-	keep_status status;
+	bool is_saved = false;
+	keep_status status = tick->count < tick->room ? KEEP_OK : grow_runs(tick, err);
 
-	if (tick->count == tick->room) {
-		grown = kp_realloc(tick->runs, (tick->room * 2 + 16) * sizeof *grown);
-		if (!grown)
-			return kp_fail_memory(err, "the runs of a tick");
-		tick->runs = grown;
-		tick->room = tick->room * 2 + 16;
-	}
-	status = kp_task_run_save(lease, run, tick->memory, &tick->runs[tick->count], &is_saved,
-				  err);
-	if (status == KEEP_OK && is_saved)
-		tick->count++;
+	if (status == KEEP_OK)
+		status = kp_task_run_save(lease, run, tick->memory, &tick->runs[tick->count],
+					  &is_saved, err);
+	tick->count += is_saved;
 	return status;
 }
 
@@ -108,10 +118,10 @@ static keep_status log_error(struct firing *f, int64_t scheduled_ms, const char 
 	keep_status status = kp_task_run_read(f->lease, f->task.id, scheduled_ms, f->arena, &before,
 					      &found, err);
 
-	if (status == KEEP_OK && !before.message_id.data)
+	if (status == KEEP_OK && !kp_task_run_is_made(&before))
 		status = kp_task_errors_join(before.error, keep_bytes_of(text), f->arena,
 					     &run.error, err);
-	if (status != KEEP_OK || before.message_id.data)
+	if (status != KEEP_OK || kp_task_run_is_made(&before))
 		return status;
 	return log_run(f->tick, f->lease, &run, err);
 }
@@ -143,7 +153,7 @@ static keep_status start_run(struct firing *f, int64_t scheduled_ms, bool *is_re
 					      &found, err);
 
 	*is_refused = false;
-	if (status != KEEP_OK || before.message_id.data)
+	if (status != KEEP_OK || kp_task_run_is_made(&before))
 		return status;
 	status = kp_task_put_prompt(f->lease, &f->task, id, f->tick->now_ms, &result, err);
 	if (status != KEEP_OK)
@@ -265,11 +275,13 @@ static keep_status fire_plan(struct firing *f, const kp_due_plan *plan, keep_err
    of which nobody knows when it was meant, is given up and said so. */
 static keep_status mend_timeless(struct firing *f, keep_error *err)
 {
+	f->task.attempts = ATTEMPTS_MAX - 1; /* to try again would be to guess */
 	if (!f->schedule)
 		return fail_attempt(f, f->tick->now_ms, "next_run: there is none", err);
 	f->task.has_next_run = true;
 	if (keep_schedule_next(f->schedule, f->tick->now_ms, &f->task.next_run, NULL) != KEEP_OK)
 		return fail_attempt(f, f->tick->now_ms, "cron: it has no time after now", err);
+	f->task.attempts = 0;
 	return save_firing(f, KP_TASK_GO_ON, err);
 }
 
@@ -410,6 +422,7 @@ static keep_status change(struct tick *tick, kp_apply *apply, keep_error *err)
 
 	if (status == KEEP_OK)
 		tick->stored = tick->count;
+	tick->is_changed |= status == KEEP_OK;
 	return status;
 }
 
@@ -564,22 +577,6 @@ static keep_status find_next(struct tick *tick, int64_t *due_ms, keep_error *err
 
 /* ---------------------------------------------------------------- the tick */
 
-/* The answer moves to where the caller frees it. */
-static keep_status hand_out(struct tick *tick, keep_task_run_list *out, keep_error *err)
-{
-	size_t size = tick->stored * sizeof *tick->runs;
-
-	out->items = kp_arena_alloc(tick->memory, size ? size : 1);
-	out->count = tick->stored;
-	if (!out->items) {
-		*out = (keep_task_run_list){0};
-		return kp_fail_memory(err, "the runs of a tick");
-	}
-	if (size)
-		memcpy(out->items, tick->runs, size);
-	return KEEP_OK;
-}
-
 static keep_status run_tick(struct tick *tick, int64_t limit, int64_t *due_ms, keep_error *err)
 {
 	struct finding finding = {tick, limit};
@@ -589,7 +586,9 @@ static keep_status run_tick(struct tick *tick, int64_t limit, int64_t *due_ms, k
 	tick->ids = kp_arena_alloc(&tick->scratch, (size_t)limit * sizeof *tick->ids);
 	if (!tick->ids)
 		return kp_fail_memory(err, "a tick");
-	status = kp_gateway_read(tick->gateway, query_due, &finding, err);
+	status = grow_runs(tick, err);
+	if (status == KEEP_OK)
+		status = kp_gateway_read(tick->gateway, query_due, &finding, err);
 	if (status != KEEP_OK)
 		return status;
 	for (size_t from = 0; from < tick->id_count && status == KEEP_OK; from += BATCH_TASKS) {
@@ -601,7 +600,7 @@ static keep_status run_tick(struct tick *tick, int64_t limit, int64_t *due_ms, k
 	if (status == KEEP_OK)
 		status = find_next(tick, due_ms, &why);
 	/* What was stored is told; the rest is due at once, and then its failure is the answer. */
-	if (status != KEEP_OK && status != KEEP_UNCERTAIN && tick->stored) {
+	if (status != KEEP_OK && status != KEEP_UNCERTAIN && tick->is_changed) {
 		*due_ms = tick->now_ms;
 		status = KEEP_OK;
 	}
@@ -626,10 +625,9 @@ keep_status keep_gateway_fire_due_tasks(keep_gateway *gateway, int64_t now_ms, s
 	if (status == KEEP_OK)
 		status = run_tick(&tick, rows, &due_ms, err);
 	if (status == KEEP_OK)
-		status = hand_out(&tick, out, err);
+		*out = (keep_task_run_list){tick.runs, tick.stored};
 	if (status == KEEP_OK && next_run)
 		*next_run = due_ms;
-	kp_free(tick.runs);
 	kp_arena_release(&tick.scratch);
 	return status;
 }

@@ -13,7 +13,8 @@
  * What it does not do: decide what is due (task_fire.c), run agents. `success` is "the message is
  * stored" until a report says what the agent made of it.
  *
- * Tests: tests/contract/test_gateway_task_fire.c, tests/torture/test_gateway_tasks_faults.c.
+ * Tests: tests/contract/test_gateway_task_fire.c, tests/contract/test_gateway_task_runs.c,
+ * tests/torture/test_gateway_tasks_faults.c.
  */
 #include "gateway/gateway_tasks.h"
 
@@ -66,6 +67,12 @@ keep_status kp_task_errors_join(keep_bytes before, keep_bytes text, kp_arena *ar
 	memcpy(joined + before.len + 1, text.data, text.len);
 	*out = (keep_bytes){joined, before.len + 1 + text.len};
 	return KEEP_OK;
+}
+
+bool kp_task_run_is_made(const keep_task_run *run)
+{
+	return run->message_id.data ||
+	       kp_bytes_equal(run->status, KEEP_BYTES(KEEP_TASK_RUN_STATUS_SUCCESS));
 }
 
 keep_status kp_task_run_save(kp_lease *lease, const keep_task_run *run, kp_arena *memory,
@@ -248,7 +255,7 @@ static keep_status apply_report(void *ctx, kp_lease *lease, keep_error *err)
 	if (status == KEEP_OK && !found)
 		status = kp_fail(err, KEEP_NOT_FOUND, "task '%" KP_PRI "' has no run at that time",
 				 KP_ARG(report->task_id));
-	if (status == KEEP_OK && !run.message_id.data)
+	if (status == KEEP_OK && !kp_task_run_is_made(&run))
 		status = kp_fail(err, KEEP_CONFLICT,
 				 "task '%" KP_PRI "': its run at that time never started",
 				 KP_ARG(report->task_id));

@@ -84,7 +84,7 @@ VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (task_id, scheduled_for) DO UPDATE SET
   run_at = CASE WHEN excluded.status = 'error' THEN task_run_logs.run_at ELSE excluded.run_at END,
   status = excluded.status, error = excluded.error, message_id = excluded.message_id
-WHERE task_run_logs.message_id IS NULL
+WHERE task_run_logs.message_id IS NULL AND task_run_logs.status <> 'success'
 RETURNING *;
 
 -- name: report_task_run

@@ -48,8 +48,12 @@ static keep_status judge_format(const char *home, keep_bytes text, keep_error *e
 {
 	kp_arena arena = {.head = NULL};
 	const kp_json *json = NULL, *format;
-	keep_status status = kp_json_parse(text, &arena, &json, NULL);
+	keep_status status = kp_json_parse(text, &arena, &json, err);
 
+	if (status == KEEP_NO_MEMORY) {
+		kp_arena_release(&arena);
+		return status;
+	}
 	format = status == KEEP_OK ? kp_json_member(json, "format") : NULL;
 	if (!format || format->kind != KP_JSON_INTEGER || format->integer < 1)
 		status = kp_fail(err, KEEP_CORRUPT, "%s/" HOME_FILE ": has no format number", home);

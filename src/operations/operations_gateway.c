@@ -11,6 +11,8 @@
  *      its own it is NOT_FOUND. A wait in a home makes it, because there must be something to wait
  *      at.
  *   3. A gateway that is opened after the session was cancelled is cancelled at once.
+ *   4. What a session of one call claims stays claimed for the lease's time; what a lasting session
+ *      claims is given back when its process ends.
  *
  * What it does not do: describe operations; each group has its own file.
  *
@@ -95,13 +97,14 @@ static keep_status find_url(const kp_place *place, bool create, keep_buffer *url
 	return kp_buffer_append_text(url, place->text, err);
 }
 
-static keep_status open_gateway(gateway_state *self, bool create, keep_error *err)
+static keep_status open_gateway(gateway_state *self, bool create, bool leases, keep_error *err)
 {
 	keep_gateway_options options = self->options;
 	keep_buffer url = KEEP_BUFFER_INIT;
 	keep_status status;
 
 	options.create = create && !options.read_only;
+	options.lasting_leases = leases && self->place->is_brief;
 	status = find_url(self->place, options.create, &url, err);
 	if (status == KEEP_OK)
 		status = keep_gateway_open(url.data, &options, &self->gateway, err);
@@ -112,14 +115,14 @@ static keep_status open_gateway(gateway_state *self, bool create, keep_error *er
 }
 
 /* NULL: a home's gateway that is not there, when `create` is not asked or not allowed. */
-static keep_status find_gateway(gateway_state *self, bool create, keep_gateway **out,
+static keep_status find_gateway(gateway_state *self, bool create, bool leases, keep_gateway **out,
 				keep_error *err)
 {
 	keep_status status = KEEP_OK;
 
 	pthread_mutex_lock(&self->mutex);
 	if (!self->gateway)
-		status = open_gateway(self, create, err);
+		status = open_gateway(self, create, leases, err);
 	*out = self->gateway;
 	pthread_mutex_unlock(&self->mutex);
 	if (status == KEEP_NOT_FOUND && self->place->kind != KP_PLACE_STORE)
@@ -131,7 +134,7 @@ keep_status kp_gateway_state_make(void *state, keep_error *err)
 {
 	keep_gateway *gateway = NULL;
 
-	return find_gateway(state, true, &gateway, err);
+	return find_gateway(state, true, false, &gateway, err);
 }
 
 /* Invariant 2: what a home without a gateway answers. */
@@ -156,7 +159,7 @@ keep_status kp_gateway_state_enter(kp_call *call, bool *answered, keep_error *er
 	bool create = call->operation->changes ||
 		      (call->operation->waits && self->place->kind != KP_PLACE_STORE);
 	keep_gateway *gateway = NULL;
-	keep_status status = find_gateway(self, create, &gateway, err);
+	keep_status status = find_gateway(self, create, call->operation->leases, &gateway, err);
 
 	call->handle = gateway;
 	if (status != KEEP_OK || gateway)

@@ -135,8 +135,12 @@ static keep_status run_failed(kp_call *call, keep_error *err)
 static const kp_operation operations[] = {
 	{.verb = "claim_deliveries",
 	 .sentence = "Take deliveries that are due on a channel, for a time.",
-	 .more = "Those of one chat go out in their order: one that waits or is being sent holds "
-		 "back the later ones of its chat. The message's id is the idempotency key to give "
+	 .more = "They are the caller's until the lease is over, or the process that keeps the "
+		 "session "
+		 "(keep call) ends. Those of one chat go out in their order: one that waits or is "
+		 "being "
+		 "sent holds back the later ones of its chat. The message's id is the idempotency "
+		 "key to give "
 		 "to the platform; its `attempts` is the number that the report carries.",
 	 KP_INPUTS(claim_inputs),
 	 .result = KP_RESULT_ROWS,
@@ -144,6 +148,7 @@ static const kp_operation operations[] = {
 	 .record = &kp_message_record,
 	 .shown = "chat_jid id attempts content",
 	 .changes = true,
+	 .leases = true,
 	 .run = run_claim},
 	{.verb = "complete_delivery",
 	 .sentence = "Report what came of a delivery.",

@@ -21,7 +21,7 @@ static const kp_input put_inputs[] = {
 		 "What a message must begin with, if it must; as it was when left out."),
 	KP_FLAG("requires_trigger", "Take only messages that begin with trigger_word."),
 	KP_OTHER(JSON, "container_config",
-		 "Mounts, timeout, sidecars, a JSON object; as it was when left out."),
+		 "Mounts, timeout, sidecars, as JSON; as it was when left out."),
 	KP_OTHER(TEXT, "parent", "The folder above; as it was when left out."),
 	KP_OTHER_SECRET("slink_token",
 			"Who has it may write to the group over the web; as it was when left out, "

@@ -122,9 +122,13 @@ static keep_status read_element(const kp_json *json, kp_arena *arena, keep_messa
 				keep_error *err)
 {
 	kp_argument arguments[KP_COUNT(element_inputs)];
-	keep_status status = kp_inputs_read(element_inputs, KP_COUNT(element_inputs), json, false,
-					    arena, arguments, err);
+	keep_status status;
 
+	if (json->kind != KP_JSON_OBJECT)
+		return kp_fail(err, KEEP_INVALID, "%s where an object belongs",
+			       kp_json_kind_name(json->kind));
+	status = kp_inputs_read(element_inputs, KP_COUNT(element_inputs), json, false, arena,
+				arguments, err);
 	*message = (keep_message){.timestamp = 0};
 	if (status == KEEP_OK)
 		kp_arguments_to_record(element_inputs, KP_COUNT(element_inputs), arguments,

@@ -12,9 +12,12 @@ static const char *const type_words[] = {"command", "prefix", "pattern", "keywor
 
 #define SEQ_INPUT KP_OTHER_NUMBER("seq", "0", "Smaller is tried first.")
 #define TYPE_INPUT(place_)                                                                         \
-	KP_NEEDED_WORD(place_, "type", type_words,                                                 \
-		       "How it compares: command, prefix, pattern, keyword, sender, verb or "      \
-		       "default.")
+	{                                                                                          \
+		.name = "type", .kind = KP_KIND_TEXT, .place = (place_), .nullable = true,         \
+		.words = type_words,                                                               \
+		.sentence = "How it compares: command, prefix, pattern, keyword, sender, verb or " \
+			    "default; default when left out.",                                     \
+	}
 #define TARGET_INPUT(place_)                                                                       \
 	KP_NEEDED_TEXT(place_, "target", "A folder; {sender} in it stands for the sender's id.")
 #define MATCH_INPUT(place_)                                                                        \
@@ -22,18 +25,18 @@ static const char *const type_words[] = {"command", "prefix", "pattern", "keywor
 
 static const kp_input add_inputs[] = {
 	KP_NEEDED_TEXT(1, "jid", "A chat, a platform's prefix such as telegram:, or *."),
-	TYPE_INPUT(2),
-	TARGET_INPUT(3),
+	TARGET_INPUT(2),
+	TYPE_INPUT(3),
 	MATCH_INPUT(4),
 	SEQ_INPUT,
 };
-static const kp_input element_inputs[] = {TYPE_INPUT(1), TARGET_INPUT(2), MATCH_INPUT(3),
+static const kp_input element_inputs[] = {TARGET_INPUT(1), TYPE_INPUT(2), MATCH_INPUT(3),
 					  SEQ_INPUT};
 static const kp_input remove_inputs[] = {KP_NEEDED_NUMBER(1, "id", "The route's id.")};
 static const kp_input set_inputs[] = {
 	KP_NEEDED_TEXT(1, "jid", "A chat, a platform's prefix such as telegram:, or *."),
 	KP_NEEDED_ARRAY(2, "routes",
-			"Objects {\"type\", \"target\", \"match\", \"seq\"}, as the inputs of "
+			"Objects {\"target\", \"type\", \"match\", \"seq\"}, as the inputs of "
 			"add_route; at most 20000."),
 };
 static const kp_input get_inputs[] = {
@@ -70,11 +73,12 @@ static const kp_outcome remove_outcomes[] = {
 static keep_status run_add(kp_call *call, keep_error *err)
 {
 	keep_route route = {.seq = 0};
+	keep_status status;
 	int64_t id = 0;
 
 	kp_call_record(call, &kp_route_record, &route);
-	return kp_gateway_put_integer(call, keep_gateway_add_route(call->handle, &route, &id, err),
-				      id);
+	status = keep_gateway_add_route(call->handle, &route, &id, err);
+	return kp_gateway_put_integer(call, status, id);
 }
 
 static keep_status run_remove(kp_call *call, keep_error *err)
@@ -87,9 +91,13 @@ static keep_status read_element(const kp_json *json, kp_arena *arena, keep_route
 				keep_error *err)
 {
 	kp_argument arguments[KP_COUNT(element_inputs)];
-	keep_status status = kp_inputs_read(element_inputs, KP_COUNT(element_inputs), json, false,
-					    arena, arguments, err);
+	keep_status status;
 
+	if (json->kind != KP_JSON_OBJECT)
+		return kp_fail(err, KEEP_INVALID, "%s where an object belongs",
+			       kp_json_kind_name(json->kind));
+	status = kp_inputs_read(element_inputs, KP_COUNT(element_inputs), json, false, arena,
+				arguments, err);
 	*route = (keep_route){.seq = 0};
 	if (status == KEEP_OK)
 		kp_arguments_to_record(element_inputs, KP_COUNT(element_inputs), arguments,

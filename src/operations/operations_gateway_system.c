@@ -138,13 +138,16 @@ static const kp_operation operations[] = {
 	 .run = run_flush},
 	{.verb = "claim_system_messages",
 	 .sentence = "Take the remarks that wait for a turn, which deletes them when it succeeds.",
-	 .more = "What the same turn has already is in the answer, too.",
+	 .more = "They are the turn's until the lease is over, or the process that keeps the "
+		 "session "
+		 "(keep call) ends. What the same turn has already is in the answer, too.",
 	 KP_INPUTS(claim_inputs),
 	 .result = KP_RESULT_RECORD,
 	 .result_sentence = "The remarks, in the order of their ids.",
 	 KP_MEMBERS(list_members),
 	 .shown = "text",
 	 .changes = true,
+	 .leases = true,
 	 .run = run_claim},
 	{.verb = "complete_system_messages",
 	 .sentence = "Delete the remarks of a turn that succeeded.",

@@ -99,7 +99,8 @@ typedef struct kp_operation {
 	const char *shown;
 	const char *verdict; /* RECORD: the boolean member whose false is "the answer is no" */
 	bool changes;        /* also: makes a store that is missing */
-	bool waits; /* for others to do something: not to be run in line with other calls */
+	bool waits;  /* for others to do something: not to be run in line with other calls */
+	bool leases; /* what it takes is meant to be held after it */
 	keep_status (*run)(kp_call *call, keep_error *err);
 } kp_operation;
 
@@ -124,6 +125,7 @@ typedef enum kp_place_kind {
 typedef struct kp_place {
 	kp_place_kind kind;
 	const char *text; /* the folder's real path, or the URL */
+	bool is_brief;    /* the session is for one call, then its process ends */
 } kp_place;
 
 struct kp_argument;
@@ -265,7 +267,8 @@ keep_status kp_call_put_array(kp_call *call, const kp_record *record, const void
 
 /* keep_session_open with the settings of one store: a JSON object as kp_inputs_read takes it, or
    NULL. A `store` that does not live at that place is INVALID. A URL that several stores accept
-   belongs to `store`, or with NULL to the one that is called first. */
+   belongs to `store`, or with NULL to the one that is called first. With a `store` the session is
+   for one call of it. */
 keep_status kp_session_open_with(const char *home, const kp_operation_store *store,
 				 const kp_json *settings, keep_session **out,
 				 keep_error *err) KEEP_MUST_CHECK;

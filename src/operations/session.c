@@ -143,6 +143,7 @@ keep_status kp_session_open_with(const char *home, const kp_operation_store *sto
 	pthread_mutex_init(&session->mutex, NULL);
 	status = find_place(session, home, err);
 	session->place.text = session->place_text;
+	session->place.is_brief = store != NULL;
 	if (status == KEEP_OK && store)
 		status = check_store(session, store, err);
 	if (status == KEEP_OK && store && session->place.kind == KP_PLACE_STORE)

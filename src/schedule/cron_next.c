@@ -25,7 +25,8 @@
  * microsecond. The worst, a day like "0 0 29 2 1" with AND, comes after at most 40 years: 80
  * pieces.
  *
- * Tests: tests/unit/test_cron.c (chains, and a search minute by minute), fuzz/fuzz_cron.c.
+ * Tests: tests/unit/test_cron.c, tests/unit/test_cron_search.c (a walk through all minutes),
+ * tests/unit/cron_oracle.py (croniter), tests/torture/test_schedule_faults.c, fuzz/fuzz_cron.c.
  */
 #include "schedule/schedule_private.h"
 

@@ -13,7 +13,7 @@
  *
  * The label's dots and dashes become underscores, so that the name needs no quotes.
  *
- * Tests: tests/contract/test_sql_copy.c, tests/torture/test_gateway_migrate_faults.c.
+ * Tests: tests/contract/test_gateway_migrate.c, tests/torture/test_gateway_migrate_faults.c.
  */
 #include "sql/postgres_private.h"
 
@@ -58,9 +58,8 @@ static keep_status append_name(keep_buffer *sql, const char *name, keep_error *e
 	keep_status status = kp_buffer_append_text(sql, "\"", err);
 
 	for (; status == KEEP_OK && *name; name++)
-		status = kp_buffer_append(sql, *name == '"' ? KEEP_BYTES("\"\"")
-							    : (keep_bytes){name, 1},
-					  err);
+		status = kp_buffer_append(
+			sql, *name == '"' ? KEEP_BYTES("\"\"") : (keep_bytes){name, 1}, err);
 	return status == KEEP_OK ? kp_buffer_append_text(sql, "\"", err) : status;
 }
 
@@ -140,12 +139,18 @@ static keep_status make_schema(struct copying *copying, const char *label, keep_
 
 static keep_status copy_table(struct copying *copying, const char *table, keep_buffer *sql)
 {
-	static const char *const create[] = {"CREATE TABLE ", "C",  ".", "T",
-					     " AS TABLE ",    "S",  ".", "T",
-					     NULL};
+	static const char *const create[] = {
+		"CREATE TABLE ", "C", ".", "T", " AS TABLE ", "S", ".", "T", NULL};
 	static const char *const compare[] = {"SELECT 'same' WHERE (SELECT count(*) FROM ",
-					      "S", ".", "T", ") = (SELECT count(*) FROM ",
-					      "C", ".", "T", ")", NULL};
+					      "S",
+					      ".",
+					      "T",
+					      ") = (SELECT count(*) FROM ",
+					      "C",
+					      ".",
+					      "T",
+					      ")",
+					      NULL};
 	char word[NAME_SIZE];
 	bool same = false;
 	keep_status status = compose(copying, table, create, sql);
@@ -186,8 +191,8 @@ keep_status kp_pg_copy(kp_sql_conn *base, const char *label, keep_error *err)
 	struct copying copying = {.conn = base, .err = err};
 	keep_buffer sql = KEEP_BUFFER_INIT;
 	bool found = false;
-	keep_status status = ask(&copying, "SELECT current_schema()::text", NULL, copying.schema,
-				 &found);
+	keep_status status =
+		ask(&copying, "SELECT current_schema()::text", NULL, copying.schema, &found);
 
 	if (status == KEEP_OK)
 		status = make_schema(&copying, label, &sql);

@@ -49,6 +49,29 @@ static keep_status grow(char **rows, size_t *room, size_t size, keep_error *err)
 keep_status kp_record_read_all(kp_sql_stmt *stmt, const kp_record *record, kp_arena *arena,
 			       void **items, size_t *count, keep_error *err)
 {
+	return kp_record_read_good(stmt, record, arena, items, count, NULL, NULL, err);
+}
+
+/* One row; *is_good: it could be read, or else `damaged` was told. */
+static keep_status read_row(kp_sql_stmt *stmt, const kp_record *record, void *object,
+			    kp_arena *arena, kp_record_damaged *damaged, void *ctx, bool *is_good,
+			    keep_error *err)
+{
+	keep_error why = KEEP_ERROR_INIT;
+	keep_status status = kp_record_read(stmt, 0, record, object, arena, damaged ? &why : err);
+
+	*is_good = status == KEEP_OK;
+	if (!damaged || status == KEEP_OK)
+		return status;
+	if (status == KEEP_CORRUPT)
+		return damaged(ctx, stmt, &why, err);
+	return kp_fail(err, status, "%s", why.message);
+}
+
+keep_status kp_record_read_good(kp_sql_stmt *stmt, const kp_record *record, kp_arena *arena,
+				void **items, size_t *count, kp_record_damaged *damaged, void *ctx,
+				keep_error *err)
+{
 	char *rows = NULL;
 	size_t found = 0, room = 0;
 	bool has_row = false;
@@ -57,12 +80,14 @@ keep_status kp_record_read_all(kp_sql_stmt *stmt, const kp_record *record, kp_ar
 	*items = NULL;
 	*count = 0;
 	while (status == KEEP_OK && has_row) {
+		bool is_good = false;
+
 		if (found == room)
 			status = grow(&rows, &room, record->size, err);
 		if (status == KEEP_OK)
-			status = kp_record_read(stmt, 0, record, rows + found * record->size, arena,
-						err);
-		found++;
+			status = read_row(stmt, record, rows + found * record->size, arena, damaged,
+					  ctx, &is_good, err);
+		found += is_good;
 		if (status == KEEP_OK)
 			status = kp_sql_step(stmt, &has_row, err);
 	}

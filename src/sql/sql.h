@@ -404,6 +404,13 @@ keep_status kp_record_read_one(kp_sql_stmt *stmt, const kp_record *record, void 
 /* The same for all rows, into an array in `arena`; *items is never NULL on success. */
 keep_status kp_record_read_all(kp_sql_stmt *stmt, const kp_record *record, kp_arena *arena,
 			       void **items, size_t *count, keep_error *err) KEEP_MUST_CHECK;
+/* The same without the rows that cannot be read: `damaged` is told why (CORRUPT, naming the column)
+   while the statement stands at such a row. It may read columns; its failure ends the reading. */
+typedef keep_status kp_record_damaged(void *ctx, kp_sql_stmt *stmt, const keep_error *why,
+				      keep_error *err);
+keep_status kp_record_read_good(kp_sql_stmt *stmt, const kp_record *record, kp_arena *arena,
+				void **items, size_t *count, kp_record_damaged *damaged, void *ctx,
+				keep_error *err) KEEP_MUST_CHECK;
 /* One record as a JSON object on one line: times as RFC 3339, blobs as base64, JSON as it is, what
    is absent null, and a secret that is there "***". */
 keep_status kp_record_json(const kp_record *record, const void *object, kp_json_writer *writer,

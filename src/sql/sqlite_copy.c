@@ -15,7 +15,7 @@
  * A large file takes its time, and its writers wait for as long. Old copies are never removed:
  * that is for whoever knows that they are not needed.
  *
- * Tests: tests/contract/test_sql_copy.c, tests/torture/test_gateway_migrate_faults.c.
+ * Tests: tests/contract/test_gateway_migrate.c, tests/torture/test_gateway_migrate_faults.c.
  */
 #include "sql/sqlite_driver.h"
 
@@ -87,8 +87,8 @@ static keep_status open_beside(struct kp_sqlite *conn, const char *location, con
 static keep_status fail_backup(struct kp_sqlite *to, int rc, keep_error *err)
 {
 	int errnum = sqlite3_system_errno(to->db);
-	keep_status status = kp_fail(err, kp_sqlite_status(rc, errnum), "%s: %s", to->path,
-				     sqlite3_errstr(rc));
+	keep_status status =
+		kp_fail(err, kp_sqlite_status(rc, errnum), "%s: %s", to->path, sqlite3_errstr(rc));
 
 	if (err)
 		err->native = rc;
@@ -105,8 +105,9 @@ static keep_status copy_pages(const char *file, const char *part, keep_error *er
 	if (status == KEEP_OK)
 		status = open_beside(&to, part, part, SQLITE_OPEN_READWRITE, err);
 	/* Nobody reads a .part, so it needs neither a journal nor a sync for each page. */
-	if (status == KEEP_OK && sqlite3_exec(to.db, "PRAGMA journal_mode = off;"
-						     "PRAGMA synchronous = off",
+	if (status == KEEP_OK && sqlite3_exec(to.db,
+					      "PRAGMA journal_mode = off;"
+					      "PRAGMA synchronous = off",
 					      NULL, NULL, NULL) != SQLITE_OK)
 		status = kp_sqlite_fail(&to, err);
 	if (status != KEEP_OK)
@@ -241,8 +242,7 @@ keep_status kp_sqlite_copy(kp_sql_conn *base, const char *label, keep_error *err
 	status = find_name(conn->path, label, target, err);
 	if (status == KEEP_OK &&
 	    snprintf(part, sizeof part, "%s.%s.part", conn->path, label) >= (int)sizeof part)
-		status = kp_fail(err, KEEP_INVALID, "the path '%.100s...' is too long",
-				 conn->path);
+		status = kp_fail(err, KEEP_INVALID, "the path '%.100s...' is too long", conn->path);
 	if (status == KEEP_OK)
 		status = copy_to(conn->path, part, target, err);
 	if (status != KEEP_OK)

@@ -46,8 +46,8 @@ static struct {
 } line = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
 /*
- * Turn n may begin when all but KP_PASSWORD_AT_ONCE - 1 of the n before it could have ended. Who
- * wakes late may find more than n ended, so nothing is subtracted here.
+ * Turn n may begin once n - KP_PASSWORD_AT_ONCE + 1 hashes have ended, and all before it may have
+ * begun by then. Who wakes late can find more than n ended, so nothing is subtracted here.
  */
 static void wait_for_turn(void)
 {

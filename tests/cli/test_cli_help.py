@@ -32,7 +32,7 @@ class Help(CliTest):
         text = self.ok("--help").decode()
         self.assertEqual(self.ok("help").decode(), text)
         self.assertEqual(self.ok("-h").decode(), text)
-        for word in ("engine", "init", "call", "completion", "help") + STATUSES:
+        for word in ("engine", "gateway", "init", "call", "completion", "help") + STATUSES:
             self.assertIn(word, text)
         self.assertRegex(self.ok("--version").decode(), r"^keep \d+\.\d+\.\d+\n$")
 
@@ -78,6 +78,10 @@ class Help(CliTest):
         self.assertEqual(self.completed("engine", "com"), ["compare-and-set"])
         self.assertEqual(self.completed("engine", "list", "h", "--na"), ["--names"])
         self.assertEqual(self.completed("engine", "get", "--durability", "r"), ["relaxed"])
+        # One option, other words with another verb.
+        self.assertEqual(self.completed("gateway", "list-onboarding", "--status", "a"), ["awaiting_name", "approved"])
+        self.assertEqual(self.completed("gateway", "list-tasks", "--status", "ac"), ["active"])
+        self.assertEqual(self.completed("gateway", "put-mes"), ["put-message", "put-messages"])
         self.assertEqual(self.completed("completion", ""), ["bash"])
         self.assertEqual(self.completed("engine", "get", "fi"), [])
 
@@ -87,7 +91,9 @@ class Help(CliTest):
                               cwd=self.folder, env=environment("elsewhere"), timeout=SECONDS, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         for piece in (b"    3\tIt is raining here\n    2\tIs the train on time?\n", b"    the watch says: changed\n",
-                      b"    The train is late\n", b"    0\n", b"    (exit status 1)\n", b"docs/reference"):
+                      b"    The train is late\n", b"    0\n", b"    outcome: duplicate\n    seq: 1\n",
+                      b"    target: travel\n", b"    telegram:ada\tanswer-1\t1\tIt is ten minutes late\n",
+                      b"\tGood morning\n", b"<system_message origin=", b"    (exit status 1)\n", b"docs/reference"):
             self.assertIn(piece, done.stdout)
 
 

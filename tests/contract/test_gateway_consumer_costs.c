@@ -313,7 +313,8 @@ static void every_hot_statement_uses_an_index(void **state)
 	fill_store(1, 300);
 	conn = connect_to_store();
 	if (!gateway_is_file())
-		OK(kp_sql_script(conn, "SET enable_seqscan = off", &err));
+		OK(kp_sql_script(conn, "SET enable_seqscan = off; SET enable_bitmapscan = off",
+				 &err));
 	for (size_t i = 0; i < KP_COUNT(hot_statements); i++) {
 		const struct hot *hot = &hot_statements[i];
 
@@ -368,7 +369,8 @@ static void count_cost(const struct hot *hot, keep_buffer *out)
 	out->len = 0;
 	if (!gateway_is_file()) {
 		conn = connect_to_store();
-		OK(kp_sql_script(conn, "SET enable_seqscan = off", &err));
+		OK(kp_sql_script(conn, "SET enable_seqscan = off; SET enable_bitmapscan = off",
+				 &err));
 		run_explained(conn, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)", hot, 0,
 			      out);
 		kp_sql_close(&conn);

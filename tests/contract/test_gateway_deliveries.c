@@ -840,25 +840,31 @@ static void what_a_dead_process_was_sending_is_due_at_once(void **state)
 	keep_error err = KEEP_ERROR_INIT;
 	int done[2], exit_status;
 	pid_t child;
-	char byte = 0;
+	char byte = 0, url[GATEWAY_URL_MAX];
 
 	(void)state;
 	say(gateway, "web:a", "a1");
 	say(gateway, "web:a", "a2");
 	say(gateway, "web:b", "b1");
-	keep_gateway_close(&gateway); /* nothing of it lives on in the child */
+	keep_gateway_close(&gateway);                   /* nothing of it lives on in the child */
+	snprintf(url, sizeof url, "%s", gateway_url()); /* it has this process's number */
 	assert_int_equal(pipe(done), 0);
 	child = fork();
 	if (child == 0) {
-		keep_gateway *own = gateway_again("other");
+		keep_gateway_options options = KEEP_GATEWAY_OPTIONS_INIT;
+		keep_gateway *own = NULL;
 		keep_memory memory = KEEP_MEMORY_INIT;
 		keep_message_list list;
 
-		if (keep_gateway_claim_deliveries(own, (keep_bytes){0}, 0, LEASE, NOW, &memory,
+		options.service = "other";
+		if (keep_gateway_open(url, &options, &own, &err) != KEEP_OK ||
+		    keep_gateway_claim_deliveries(own, (keep_bytes){0}, 0, LEASE, NOW, &memory,
 						  &list, &err) != KEEP_OK ||
 		    list.count != 3 ||
-		    tell(own, "web:a", "a1", 1, KEEP_DELIVERY_RETRY, 0) != KEEP_OK)
+		    tell(own, "web:a", "a1", 1, KEEP_DELIVERY_RETRY, 0) != KEEP_OK) {
+			print_error("the child: %s\n", err.message);
 			_exit(1);
+		}
 		byte = 'c';
 		if (write(done[1], &byte, 1) != 1)
 			_exit(2);

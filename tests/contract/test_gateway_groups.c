@@ -56,9 +56,9 @@ static void a_group_is_registered_with_defaults(void **state)
 	assert_null(found.slink_hash.data);
 	assert_int_equal(found.added_at, 1000000);
 	assert_int_equal(found.updated_at, 1000000);
-	assert_int_equal(keep_gateway_get_group(gateway, KEEP_BYTES("telegram:43"), &memory, &found,
-						&err),
-			 KEEP_NOT_FOUND);
+	assert_int_equal(
+		keep_gateway_get_group(gateway, KEEP_BYTES("telegram:43"), &memory, &found, &err),
+		KEEP_NOT_FOUND);
 	keep_memory_release(&memory);
 	keep_gateway_close(&gateway);
 	kp_clock_inject(NULL, NULL);
@@ -115,7 +115,7 @@ static void refused(keep_gateway *gateway, const keep_registered_group *group, k
 
 static void bad_groups_are_refused_and_named(void **state)
 {
-	static const char *const folders[] = {"",  "/a",   "a/",  "a//b", "..",	   "a/../b",
+	static const char *const folders[] = {"",  "/a",    "a/",  "a//b", "..",         "a/../b",
 					      ".", "a/./b", "a b", "a\\b", "gr\xc3\xb6", "a\n"};
 	keep_gateway *gateway = gateway_fresh();
 	keep_registered_group group;
@@ -182,9 +182,9 @@ static void a_token_finds_its_active_group_and_is_taken_away_by_an_empty_one(voi
 							   &found, &err),
 			 KEEP_NOT_FOUND);
 	assert_null(strstr(err.message, TOKEN));
-	assert_int_equal(keep_gateway_group_by_slink_token(gateway, KEEP_BYTES(""), &memory, &found,
-							   &err),
-			 KEEP_INVALID);
+	assert_int_equal(
+		keep_gateway_group_by_slink_token(gateway, KEEP_BYTES(""), &memory, &found, &err),
+		KEEP_INVALID);
 	/* The column holds the token as it is; its hash is what an index sees. */
 	assert_string_equal(gateway_sql("SELECT slink_token FROM registered_groups"), TOKEN);
 	assert_string_equal(gateway_sql("SELECT length(slink_hash) || '' FROM registered_groups"),
@@ -376,8 +376,8 @@ static void of_many_that_close_a_group_at_once_one_does(void **state)
 	closers[1].gateway = gateway_again("dashd");
 	put(closers[0].gateway, "web:a", "a");
 	for (size_t i = 0; i < KP_COUNT(threads); i++)
-		assert_int_equal(
-			pthread_create(&threads[i], NULL, close_group, &closers[i % 2]), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, close_group, &closers[i % 2]),
+				 0);
 	for (size_t i = 0; i < KP_COUNT(threads); i++)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(closers[0].closed + closers[1].closed, 1);
@@ -464,9 +464,9 @@ static void a_read_only_gateway_reads_groups_and_changes_none(void **state)
 	OK(gateway_open_with(&options, &reader, &err));
 	OK(keep_gateway_get_group(reader, KEEP_BYTES("web:a"), &memory, &found, &err));
 	assert_int_equal(keep_gateway_put_group(reader, &group, &err), KEEP_DENIED);
-	assert_int_equal(
-		keep_gateway_set_group_state(reader, KEEP_BYTES("web:a"), KEEP_BYTES("closed"), &err),
-		KEEP_DENIED);
+	assert_int_equal(keep_gateway_set_group_state(reader, KEEP_BYTES("web:a"),
+						      KEEP_BYTES("closed"), &err),
+			 KEEP_DENIED);
 	assert_int_equal(keep_gateway_remove_group(reader, KEEP_BYTES("web:a"), &err), KEEP_DENIED);
 	keep_memory_release(&memory);
 	keep_gateway_close(&reader);

@@ -25,6 +25,8 @@ static void a_request_goes_from_its_name_to_a_group_with_routes_and_a_welcome(vo
 	keep_memory memory = KEEP_MEMORY_INIT;
 	keep_error err = KEEP_ERROR_INIT;
 	keep_message_list list;
+	keep_message question = {.chat_jid = JID, .content = KEEP_BYTES("hi")};
+	keep_resolution found_route;
 	keep_onboarding found;
 	keep_put put;
 
@@ -35,6 +37,8 @@ static void a_request_goes_from_its_name_to_a_group_with_routes_and_a_welcome(vo
 	assert_int_equal(put, KEEP_PUT_DUPLICATE);
 	OK(keep_gateway_mark_prompted(gateway, JID, 1700000000000, &err));
 	OK(keep_gateway_submit_name(gateway, JID, KEEP_BYTES("ada-1"), &err));
+	OK(keep_gateway_resolve(gateway, &question, false, &memory, &found_route, &err));
+	assert_false(found_route.matched);
 	OK(keep_gateway_approve_onboarding(gateway, JID, KEEP_BYTES("root"), KEEP_BYTES("Hello"),
 					   &err));
 	OK(keep_gateway_get_onboarding(gateway, JID, &memory, &found, &err));
@@ -49,6 +53,9 @@ static void a_request_goes_from_its_name_to_a_group_with_routes_and_a_welcome(vo
 			    "3");
 	OK(keep_gateway_new_messages(gateway, KEEP_BYTES("agent"), NULL, 0, 0, &memory, &list,
 				     &err));
+	OK(keep_gateway_resolve(gateway, &question, false, &memory, &found_route, &err));
+	assert_true(found_route.matched);
+	assert_bytes_equal(found_route.target, KEEP_BYTES("ada-1"));
 	assert_int_equal(list.count, 1);
 	assert_bytes_equal(list.items[0].content, KEEP_BYTES("Hello"));
 	assert_false(list.items[0].is_from_me);

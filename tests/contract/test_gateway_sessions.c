@@ -21,9 +21,8 @@ static void a_session_is_set_replaced_and_deleted(void **state)
 	bool removed = false;
 
 	(void)state;
-	assert_int_equal(
-		keep_gateway_get_session(gateway, folder, absent, &memory, &session, &err),
-		KEEP_NOT_FOUND);
+	assert_int_equal(keep_gateway_get_session(gateway, folder, absent, &memory, &session, &err),
+			 KEEP_NOT_FOUND);
 	OK(keep_gateway_set_session(gateway, folder, absent, KEEP_BYTES("s1"), &err));
 	OK(keep_gateway_set_session(gateway, folder, KEEP_BYTES("#t"), KEEP_BYTES("s2"), &err));
 	OK(keep_gateway_get_session(gateway, folder, KEEP_BYTES(""), &memory, &session, &err));
@@ -72,9 +71,9 @@ static void the_sessions_of_a_folder_are_listed_by_topic_in_pages(void **state)
 	OK(keep_gateway_list_sessions(gateway, KEEP_BYTES("none"), absent, 0, &memory, &list,
 				      &err));
 	assert_int_equal(list.count, 0);
-	assert_int_equal(keep_gateway_list_sessions(gateway, folder, absent, 1001, &memory, &list,
-						    &err),
-			 KEEP_INVALID);
+	assert_int_equal(
+		keep_gateway_list_sessions(gateway, folder, absent, 1001, &memory, &list, &err),
+		KEEP_INVALID);
 	keep_memory_release(&memory);
 	keep_gateway_close(&gateway);
 	assert_nothing_lives();
@@ -104,9 +103,9 @@ static void a_run_is_logged_and_ends_once(void **state)
 	OK(keep_gateway_session_ended(gateway, id, 9000, KEEP_BYTES("ok"), absent, 3, &err));
 	OK(keep_gateway_session_ended(gateway, id, 0, KEEP_BYTES("ok"), absent, 3, &err));
 	/* Otherwise, in each part. */
-	assert_int_equal(keep_gateway_session_ended(gateway, id, 9001, KEEP_BYTES("ok"), absent, 3,
-						    &err),
-			 KEEP_CONFLICT);
+	assert_int_equal(
+		keep_gateway_session_ended(gateway, id, 9001, KEEP_BYTES("ok"), absent, 3, &err),
+		KEEP_CONFLICT);
 	assert_int_equal(
 		keep_gateway_session_ended(gateway, id, 0, KEEP_BYTES("no"), absent, 3, &err),
 		KEEP_CONFLICT);
@@ -123,9 +122,9 @@ static void a_run_is_logged_and_ends_once(void **state)
 	assert_int_equal(list.items[0].message_count, 3);
 	assert_bytes_equal(list.items[0].topic, KEEP_BYTES("t"));
 	assert_bytes_equal(list.items[0].session_id, KEEP_BYTES("s"));
-	assert_int_equal(keep_gateway_session_ended(gateway, id + 1, 0, absent, KEEP_BYTES("why"),
-						    0, &err),
-			 KEEP_NOT_FOUND);
+	assert_int_equal(
+		keep_gateway_session_ended(gateway, id + 1, 0, absent, KEEP_BYTES("why"), 0, &err),
+		KEEP_NOT_FOUND);
 	keep_memory_release(&memory);
 	keep_gateway_close(&gateway);
 	assert_nothing_lives();
@@ -170,9 +169,8 @@ static void recent_runs_page_backwards_in_their_folder(void **state)
 
 	(void)state;
 	for (int i = 0; i < 7; i++)
-		OK(keep_gateway_session_started(gateway,
-						i % 2 ? KEEP_BYTES("b") : KEEP_BYTES("a"), absent,
-						KEEP_BYTES("s"), 0, &ids[i], &err));
+		OK(keep_gateway_session_started(gateway, i % 2 ? KEEP_BYTES("b") : KEEP_BYTES("a"),
+						absent, KEEP_BYTES("s"), 0, &ids[i], &err));
 	OK(keep_gateway_recent_sessions(gateway, KEEP_BYTES("a"), 0, 3, &memory, &list, &err));
 	assert_int_equal(list.count, 3);
 	assert_int_equal(list.items[0].id, ids[6]);
@@ -235,9 +233,8 @@ static void state_is_set_replaced_and_read(void **state)
 
 	(void)state;
 	memset(large, 'v', KEEP_GATEWAY_CONTENT_MAX + 1);
-	assert_int_equal(
-		keep_gateway_get_state(gateway, KEEP_BYTES("lastTimestamp"), &value, &err),
-		KEEP_NOT_FOUND);
+	assert_int_equal(keep_gateway_get_state(gateway, KEEP_BYTES("lastTimestamp"), &value, &err),
+			 KEEP_NOT_FOUND);
 	OK(keep_gateway_set_state(gateway, KEEP_BYTES("lastTimestamp"), KEEP_BYTES("1"), &err));
 	OK(keep_gateway_set_state(gateway, KEEP_BYTES("lastTimestamp"), KEEP_BYTES(""), &err));
 	OK(keep_gateway_get_state(gateway, KEEP_BYTES("lastTimestamp"), &value, &err));
@@ -246,9 +243,9 @@ static void state_is_set_replaced_and_read(void **state)
 				  (keep_bytes){large, KEEP_GATEWAY_CONTENT_MAX}, &err));
 	OK(keep_gateway_get_state(gateway, KEEP_BYTES("k"), &value, &err));
 	assert_int_equal(value.len, KEEP_GATEWAY_CONTENT_MAX);
-	assert_int_equal(keep_gateway_set_state(
-				 gateway, KEEP_BYTES("k"),
-				 (keep_bytes){large, KEEP_GATEWAY_CONTENT_MAX + 1}, &err),
+	assert_int_equal(keep_gateway_set_state(gateway, KEEP_BYTES("k"),
+						(keep_bytes){large, KEEP_GATEWAY_CONTENT_MAX + 1},
+						&err),
 			 KEEP_FULL);
 	assert_int_equal(keep_gateway_set_state(gateway, KEEP_BYTES("k"), absent, &err),
 			 KEEP_INVALID);

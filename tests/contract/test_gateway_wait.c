@@ -10,6 +10,7 @@
  */
 #include "gateway_fixture.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -409,14 +410,13 @@ static void messages_are_told_within_moments(void **state)
 	keep_gateway *gateway = gateway_fresh();
 	int64_t took_ns[MESSAGES];
 	int to_child[2], from_child[2];
+	const char *url = gateway_url();
 	pid_t child;
 
 	(void)state;
-	assert_int_equal(pipe(to_child) + pipe(from_child), 0);
+	assert_int_equal(pipe2(to_child, O_CLOEXEC) + pipe2(from_child, O_CLOEXEC), 0);
 	child = fork();
 	if (child == 0) {
-		const char *url = gateway_url();
-
 		dup2(to_child[0], 0);
 		dup2(from_child[1], 1);
 		execl("/proc/self/exe", "test_gateway_wait", "puts", url, (char *)NULL);
@@ -451,8 +451,10 @@ static int be_the_stream(char **argv)
 	keep_gateway *gateway = NULL;
 	char byte, id[16];
 
-	if (keep_gateway_open(argv[2], NULL, &gateway, &err) != KEEP_OK)
+	if (keep_gateway_open(argv[2], NULL, &gateway, &err) != KEEP_OK) {
+		fprintf(stderr, "%s\n", err.message);
 		return 1;
+	}
 	for (int i = 0; read(0, &byte, 1) == 1; i++) {
 		keep_message message = {.chat_jid = KEEP_BYTES("a:1"),
 					.content = KEEP_BYTES("text")};
@@ -461,8 +463,10 @@ static int be_the_stream(char **argv)
 		snprintf(id, sizeof id, "%d", i);
 		message.id = keep_bytes_of(id);
 		(void)poll(NULL, 0, 3); /* so that the other one sleeps: it is a measurement */
-		if (keep_gateway_put_message(gateway, &message, NULL, NULL, &err) != KEEP_OK)
+		if (keep_gateway_put_message(gateway, &message, NULL, NULL, &err) != KEEP_OK) {
+			fprintf(stderr, "%s\n", err.message);
 			return 1;
+		}
 		now_ns = kp_monotonic_ns();
 		if (write(1, &now_ns, sizeof now_ns) != sizeof now_ns)
 			return 1;

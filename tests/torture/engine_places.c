@@ -1,11 +1,6 @@
 /* engine_places.c - see engine_places.h. */
 #include "engine_places.h"
 
-#include <sys/mount.h>
-#include <sys/wait.h>
-
-enum { CHILD_SECONDS = 150 };
-
 engine_kind places_kind;
 
 bool places_is_sqlite(void)
@@ -25,29 +20,7 @@ void place_make(place *at)
 
 void place_remove(const place *at)
 {
-	(void)umount2(at->folder.path, MNT_DETACH); /* a disk that a child mounted in a chroot */
-	temp_folder_remove(&at->folder);
-}
-
-void in_child(void (*run)(void *ctx), void *ctx)
-{
-	int ended = 0;
-	pid_t child;
-
-	fflush(stdout);
-	fflush(stderr);
-	child = fork();
-	if (child == 0) {
-		alarm(CHILD_SECONDS);
-		run(ctx);
-		WANT(kp_alloc_live() == 0, "%ld blocks are still alive", kp_alloc_live());
-		fflush(stdout);
-		_exit(0);
-	}
-	assert_true(child > 0);
-	assert_int_equal(waitpid(child, &ended, 0), child);
-	CHECK(WIFEXITED(ended), "the child was ended by signal %d", WTERMSIG(ended));
-	CHECK(WEXITSTATUS(ended) == 0, "the child failed; see above");
+	bad_place_remove(&at->folder);
 }
 
 /* ---------------------------------------------------------------- documents */

@@ -3,39 +3,10 @@
 /*
  * engine_places.h - what the files of test_engine_places share.
  *
- * Each test runs in a child process: it changes limits, users and mounts, and a SIGBUS or a hang is
- * then a failed test and not the end of the program. In a child a failed WANT says what it was and
- * ends the process; cmocka's own checks are the parent's.
+ * Each test runs in a child process: bad_places.h.
  */
+#include "bad_places.h"
 #include "engine_urls.h"
-#include "keep_test.h"
-#include "temp_folder.h"
-
-#include <unistd.h>
-
-#define WANT(condition, ...)                                                                       \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: %s - ", __FILE__, __LINE__, #condition);           \
-			fprintf(stderr, "" __VA_ARGS__);                                           \
-			fputc('\n', stderr);                                                       \
-			_exit(1);                                                                  \
-		}                                                                                  \
-	} while (0)
-
-#define WANT_STATUS(call, wanted)                                                                  \
-	do {                                                                                       \
-		keep_status status_of_call = (call);                                               \
-		WANT(status_of_call == (wanted), "%s and not %s: %s",                              \
-		     keep_status_name(status_of_call), keep_status_name(wanted),                   \
-		     status_of_call == KEEP_OK ? "" : err.message);                                \
-		WANT(status_of_call == KEEP_OK || err.status == status_of_call,                    \
-		     "the error says %s", keep_status_name(err.status));                           \
-	} while (0)
-
-#define WANT_OK(call) WANT_STATUS(call, KEEP_OK)
-
-#define MAY(status) (1u << (status))
 
 /* The place of a test: a folder of its own, and in it a store of the kind under test. */
 typedef struct place {
@@ -49,8 +20,6 @@ bool places_is_sqlite(void);
 
 void place_make(place *at);
 void place_remove(const place *at);
-/* Run `run` in a child process; what it returns from is a success, and then nothing lives. */
-void in_child(void (*run)(void *ctx), void *ctx);
 
 /* ---------------------------------------------------------------- documents
  *

@@ -16,64 +16,6 @@
 
 enum { DOCUMENTS = 40, SPREAD_LEN = 900 };
 
-/* ---------------------------------------------------------------- bytes of files */
-
-static void read_file(const char *path, keep_buffer *out)
-{
-	FILE *file = fopen(path, "rb");
-	struct stat st;
-
-	WANT(file && fstat(fileno(file), &st) == 0, "%s: %s", path, strerror(errno));
-	if (kp_buffer_reserve(out, (size_t)st.st_size, NULL) != KEEP_OK)
-		abort();
-	out->len = fread(out->data, 1, (size_t)st.st_size, file);
-	WANT(out->len == (size_t)st.st_size, "%s: short read", path);
-	(void)fclose(file);
-}
-
-static void write_file(const char *path, keep_bytes bytes)
-{
-	FILE *file = fopen(path, "wb");
-
-	WANT(file && fwrite(bytes.data, 1, bytes.len, file) == bytes.len && fclose(file) == 0,
-	     "%s: %s", path, strerror(errno));
-}
-
-static void write_random(const char *path, size_t size, uint64_t seed)
-{
-	keep_buffer bytes = KEEP_BUFFER_INIT;
-
-	if (kp_buffer_reserve(&bytes, size, NULL) != KEEP_OK)
-		abort();
-	for (size_t i = 0; i < size; i++)
-		bytes.data[i] = (char)next_random(&seed);
-	bytes.len = size;
-	write_file(path, kp_buffer_bytes(&bytes));
-	keep_buffer_release(&bytes);
-}
-
-static void want_file(const char *path, const keep_buffer *wanted, const char *when)
-{
-	keep_buffer found = KEEP_BUFFER_INIT;
-
-	read_file(path, &found);
-	WANT(kp_bytes_equal(kp_buffer_bytes(&found), kp_buffer_bytes(wanted)), "%s: %s was changed",
-	     when, path);
-	keep_buffer_release(&found);
-}
-
-static void remove_sidecars(const place *at)
-{
-	static const char *const names[] = {"-wal", "-shm", "-guard", "-notify", "-journal"};
-
-	for (size_t i = 0; i < KP_COUNT(names); i++) {
-		char path[160];
-
-		snprintf(path, sizeof path, "%s%s", at->store, names[i]);
-		(void)unlink(path);
-	}
-}
-
 /* A closed store of DOCUMENTS documents: leaf pages, inner pages, overflow pages, indexes. */
 static void make_store(const place *at, documents *docs)
 {
@@ -150,7 +92,7 @@ static void open_cut(void *ctx)
 		keep_status status;
 
 		snprintf(when, sizeof when, "cut at %zu of %zu", size, whole.len);
-		remove_sidecars(at);
+		remove_sidecars(at->store);
 		write_file(at->store, (keep_bytes){whole.data, size});
 		status = try_open(at->url, true, false, &engine, &err);
 		cuts++;
@@ -249,7 +191,7 @@ static void flip(const place *at, const keep_buffer *whole, size_t where, const 
 	if (kp_buffer_append(&bytes, kp_buffer_bytes(whole), NULL) != KEEP_OK)
 		abort();
 	bytes.data[where] ^= (char)(1 << where % 8);
-	remove_sidecars(at);
+	remove_sidecars(at->store);
 	write_file(at->store, kp_buffer_bytes(&bytes));
 	keep_buffer_release(&bytes);
 	status = try_open(at->url, false, false, &engine, &err);
@@ -368,7 +310,7 @@ static void meet_another_program(void *ctx)
 	want_alice(at, "users");
 
 	WANT(unlink(at->store) == 0, "unlink");
-	remove_sidecars(at);
+	remove_sidecars(at->store);
 	run_sql(at, "PRAGMA journal_mode=wal; CREATE TABLE documents(name);"
 		    "INSERT INTO documents VALUES ('alice')");
 	read_file(at->store, &before);

@@ -5,22 +5,20 @@
  * Each test has a server of its own that syncs, so that a kill -9 may lose nothing it acknowledged.
  * The child uses the engine and asks its parent, which keeps the server, to kill and restart it.
  */
+#include "bad_server.h"
 #include "engine_places.h"
-#include "server_control.h"
 
 #include <hiredis/hiredis.h>
 #include <libpq-fe.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
-enum { TIMEOUT_MS = 500, SLACK_MS = 1000, CHILD_SECONDS = 60 };
+enum { TIMEOUT_MS = 500, SLACK_MS = 1000 };
 
 #define AWAY (MAY(KEEP_UNAVAILABLE) | MAY(KEEP_BUSY))
 #define AWAY_CHANGE (AWAY | MAY(KEEP_UNCERTAIN))
 
-static struct server server;
 static char url[ENGINE_URL_MAX];
 
 static bool is_postgres(void)
@@ -28,74 +26,20 @@ static bool is_postgres(void)
 	return strcmp(places_kind.name, "postgres") == 0;
 }
 
-/* ---------------------------------------------------------------- parent and child */
-
-static int ask_fd, answer_fd; /* the child's */
-
-enum request { KILL = 'k', RESTART = 'r', PAUSE = 'p', RESUME = 'c', STOP = 's' };
-
-static void ask(enum request what)
+static void name_store(void)
 {
-	char byte = (char)what;
-
-	WANT(write(ask_fd, &byte, 1) == 1 && read(answer_fd, &byte, 1) == 1,
-	     "the parent does not answer");
-}
-
-static void serve(int from, int to)
-{
-	char byte;
-
-	while (read(from, &byte, 1) == 1) {
-		switch (byte) {
-		case KILL: server_kill(&server); break;
-		case RESTART: server_restart(&server); break;
-		case PAUSE: server_pause(&server); break;
-		case RESUME: server_resume(&server); break;
-		default: server_stop(&server); break;
-		}
-		assert_int_equal(write(to, &byte, 1), 1);
-	}
+	if (is_postgres())
+		snprintf(url, sizeof url,
+			 "postgres:///postgres?host=%s&user=keep&schema=places&namespace=n",
+			 bad_server.folder);
+	else
+		snprintf(url, sizeof url, "redis+unix://%s?db=0&prefix=places",
+			 bad_server.location);
 }
 
 static void with_server(void (*run)(void))
 {
-	int asks[2], answers[2], ended = 0;
-	pid_t child;
-
-	setenv("KEEP_TEST_FSYNC", "1", 1);
-	if (is_postgres()) {
-		server_start_postgres(&server);
-		snprintf(url, sizeof url,
-			 "postgres:///postgres?host=%s&user=keep&schema=places&namespace=n",
-			 server.folder);
-	} else {
-		server_start_redis(&server);
-		snprintf(url, sizeof url, "redis+unix://%s?db=0&prefix=places", server.location);
-	}
-	assert_int_equal(pipe(asks) | pipe(answers), 0);
-	fflush(stdout);
-	child = fork();
-	if (child == 0) {
-		close(asks[0]);
-		close(answers[1]);
-		ask_fd = asks[1];
-		answer_fd = answers[0];
-		alarm((unsigned)(CHILD_SECONDS * test_patience()));
-		run();
-		WANT(kp_alloc_live() == 0, "%ld blocks are still alive", kp_alloc_live());
-		fflush(stdout);
-		_exit(0);
-	}
-	close(asks[1]);
-	close(answers[0]);
-	serve(asks[0], answers[1]);
-	close(asks[0]);
-	close(answers[1]);
-	assert_int_equal(waitpid(child, &ended, 0), child);
-	server_remove(&server);
-	CHECK(WIFEXITED(ended), "the child was ended by signal %d", WTERMSIG(ended));
-	CHECK(WEXITSTATUS(ended) == 0, "the child failed; see above");
+	with_bad_server(places_kind.name, name_store, run);
 }
 
 static keep_engine *open_with_timeout(void)
@@ -146,7 +90,7 @@ static void be_idle(void)
 	WANT_OK(keep_engine_watch_open(engine, keep_bytes_of("room"), &watch, &err));
 	for (int round = 0; round < 4; round++) {
 		documents_expect(engine, &docs, 0, "before");
-		ask(round == 3 ? STOP : KILL);
+		ask(round == 3 ? SERVER_STOP : SERVER_KILL);
 		if (round % 2 == 0) {
 			unsigned failed = documents_expect(engine, &docs, AWAY, "without server");
 
@@ -157,7 +101,7 @@ static void be_idle(void)
 			     err.message);
 			/* Nobody answered a COMMIT: that these are unchanged is checked below. */
 		}
-		ask(RESTART);
+		ask(SERVER_RESTART);
 		until_it_works(engine, &docs);
 		documents_expect(engine, &docs, AWAY, "after the restart");
 		documents_expect(engine, &docs, 0, "after the restart, again");
@@ -286,9 +230,9 @@ static void be_busy(void)
 	}
 	for (int round = 0; round < ROUNDS; round++) {
 		wait_for_each(0, 20);
-		ask(KILL);
+		ask(SERVER_KILL);
 		wait_for_each(1, 2);
-		ask(RESTART);
+		ask(SERVER_RESTART);
 	}
 	wait_for_each(0, 10);
 	over = true;
@@ -367,9 +311,9 @@ static void be_stopped(void)
 		WANT_OK(documents_set(engine, &docs, i, 500, &err));
 	documents_expect(engine, &docs, 0, "before");
 	all = docs;
-	ask(PAUSE);
+	ask(SERVER_PAUSE);
 	call_a_stopped_server(engine, &all);
-	ask(RESUME);
+	ask(SERVER_RESUME);
 	until_it_works(engine, &all);
 	/* What was uncertain may be there, now or after a connection's last breath. */
 	for (unsigned i = 10; i < 20; i++) {
@@ -410,7 +354,7 @@ static void run_sql(PGconn *conn, const char *sql)
 
 static void lock_postgres(void)
 {
-	PGconn *conn = PQconnectdb(server.location);
+	PGconn *conn = PQconnectdb(bad_server.location);
 	char path[128];
 	FILE *rules;
 
@@ -418,7 +362,7 @@ static void lock_postgres(void)
 	run_sql(conn, "CREATE ROLE locked LOGIN PASSWORD 'right/word'");
 	run_sql(conn, "CREATE ROLE weak LOGIN");
 	run_sql(conn, "GRANT CREATE ON DATABASE postgres TO locked");
-	snprintf(path, sizeof path, "%s/data/pg_hba.conf", server.folder);
+	snprintf(path, sizeof path, "%s/data/pg_hba.conf", bad_server.folder);
 	rules = fopen(path, "w");
 	WANT(rules && fputs("local all locked scram-sha-256\nlocal all all trust\n", rules) > 0 &&
 		     fclose(rules) == 0,
@@ -428,7 +372,7 @@ static void lock_postgres(void)
 
 static void lock_redis(void)
 {
-	redisContext *redis = redisConnectUnix(server.location);
+	redisContext *redis = redisConnectUnix(bad_server.location);
 	redisReply *reply;
 
 	WANT(redis && !redis->err, "redis");
@@ -447,10 +391,10 @@ static void want_open_status(const char *password, keep_status wanted)
 	if (is_postgres())
 		snprintf(text, sizeof text,
 			 "postgres://locked%s%s@/postgres?host=%s&schema=locked&namespace=n",
-			 *password ? ":" : "", password, server.folder);
+			 *password ? ":" : "", password, bad_server.folder);
 	else
 		snprintf(text, sizeof text, "redis+unix://%s%s%s%s?db=0&prefix=p",
-			 *password ? ":" : "", password, *password ? "@" : "", server.location);
+			 *password ? ":" : "", password, *password ? "@" : "", bad_server.location);
 	WANT_STATUS(try_open(text, true, false, &engine, &err), wanted);
 	WANT(!strstr(err.message, WRONG) && !strstr(err.message, "right/word"),
 	     "the password is in the message: %s", err.message);
@@ -464,8 +408,8 @@ static void be_refused(void)
 
 	if (is_postgres()) {
 		lock_postgres();
-		ask(STOP); /* it reads its rules anew */
-		ask(RESTART);
+		ask(SERVER_STOP); /* it reads its rules anew */
+		ask(SERVER_RESTART);
 	} else {
 		lock_redis();
 	}
@@ -476,13 +420,13 @@ static void be_refused(void)
 		char text[ENGINE_URL_MAX];
 
 		snprintf(text, sizeof text, "postgres://weak@/postgres?host=%s&schema=strong",
-			 server.folder);
+			 bad_server.folder);
 		WANT_STATUS(try_open(text, true, false, &engine, &err), KEEP_DENIED);
 		snprintf(text, sizeof text, "postgres://weak@/postgres?host=%s&schema=locked",
-			 server.folder);
+			 bad_server.folder);
 		WANT_STATUS(try_open(text, false, false, &engine, &err), KEEP_DENIED);
 	}
-	ask(STOP);
+	ask(SERVER_STOP);
 	want_open_status(RIGHT, KEEP_UNAVAILABLE);
 	if (is_postgres())
 		WANT_STATUS(try_open("postgres://keep:" WRONG "@127.0.0.1:1/postgres", true, false,

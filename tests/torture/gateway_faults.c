@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 enum { EVERY_MAX = 30 };
 
@@ -44,26 +45,21 @@ static bool is_of_the_moment(const kp_record *record)
 	return strcmp(record->table, "store_changes") == 0;
 }
 
-/* Empty all tables of the store, and begin to count from 1 again. */
+/* Empty all tables of the store. */
 static void empty_store(void)
 {
 	keep_error err = KEEP_ERROR_INIT;
 	kp_sql_conn *conn = gateway_connect_behind();
-	char sql[80];
+	char sql[4096];
+	size_t len = 0;
 
-	for (size_t i = KP_GATEWAY_RECORD_COUNT; i-- > 0;) {
-		const kp_record *record = kp_gateway_records[i];
-
-		if (is_of_the_moment(record))
-			continue;
-		snprintf(sql, sizeof sql,
-			 gateway_is_file() ? "DELETE FROM %s"
-					   : "TRUNCATE %s RESTART IDENTITY CASCADE",
-			 record->table);
-		OK(kp_sql_begin(conn, KP_SQL_WRITE, &err));
-		OK(kp_sql_script(conn, sql, &err));
-		OK(kp_sql_commit(conn, &err));
-	}
+	for (size_t i = KP_GATEWAY_RECORD_COUNT; i-- > 0;)
+		if (!is_of_the_moment(kp_gateway_records[i]))
+			len += (size_t)snprintf(sql + len, sizeof sql - len, "DELETE FROM %s;",
+						kp_gateway_records[i]->table);
+	OK(kp_sql_begin(conn, KP_SQL_WRITE, &err));
+	OK(kp_sql_script(conn, sql, &err));
+	OK(kp_sql_commit(conn, &err));
 	kp_sql_close(&conn);
 }
 
@@ -154,23 +150,31 @@ static keep_status run_step(size_t step, keep_gateway *gateway, keep_error *err)
 	return steps[step].run(gateway, err);
 }
 
+/* A server may still be busy with what came before its connection broke: give it a moment where a
+   repetition would do harm. */
+static bool is_stored_late(size_t step)
+{
+	for (int i = 0; i < 30; i++) {
+		if (is_content(step + 1))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
 /* After step `step` failed with the faults now off: what is there is right, and it goes on. */
 static void recover(size_t step, keep_status status, keep_gateway *gateway)
 {
-	bool is_stored = false;
+	bool is_uncertain = status == KEEP_UNCERTAIN;
 	keep_error err = KEEP_ERROR_INIT;
 	keep_status again;
 
-	if (!is_content(step)) {
-		CHECK(status == KEEP_UNCERTAIN && is_content(step + 1),
-		      "%s failed with %s and left something", steps[step].name,
-		      keep_status_name(status));
-		is_stored = true;
-	}
-	if (is_stored && steps[step].is_once)
+	CHECK(is_content(step) || (is_uncertain && is_content(step + 1)),
+	      "%s failed with %s and left something", steps[step].name, keep_status_name(status));
+	if (is_uncertain && steps[step].is_once && is_stored_late(step))
 		return;
 	again = run_step(step, gateway, &err);
-	CHECK(again == KEEP_OK || (is_stored && (steps[step].again & MAY(again))),
+	CHECK(again == KEEP_OK || (is_uncertain && (steps[step].again & MAY(again))),
 	      "%s again: %s: %s", steps[step].name, keep_status_name(again), err.message);
 	CHECK(is_content(step + 1), "%s again left something else", steps[step].name);
 }

@@ -14,80 +14,13 @@
 #include "engine_places.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-enum { DISK_KIB = 2048, BALLAST_KIB = 256, NOBODY = 65534 };
+enum { DISK_KIB = 2048, BALLAST_KIB = 256 };
 
 /* ---------------------------------------------------------------- a small disk */
-
-static void write_line(const char *path, const char *line)
-{
-	FILE *file = fopen(path, "w");
-
-	WANT(file, "%s: %s", path, strerror(errno));
-	fputs(line, file);
-	WANT(fclose(file) == 0, "%s: %s", path, strerror(errno));
-}
-
-/* Mount an empty tmpfs over `folder`, for this process alone. */
-static void mount_disk(const char *folder)
-{
-	unsigned user = geteuid(), group = getegid();
-	char options[40], line[40];
-
-	WANT(unshare(CLONE_NEWNS | (user ? CLONE_NEWUSER : 0)) == 0,
-	     "this kernel gives no mount namespace (%s), and so no small disk: run as root, or "
-	     "allow user namespaces",
-	     strerror(errno));
-	if (user) {
-		write_line("/proc/self/setgroups", "deny");
-		snprintf(line, sizeof line, "0 %u 1", user);
-		write_line("/proc/self/uid_map", line);
-		snprintf(line, sizeof line, "0 %u 1", group);
-		write_line("/proc/self/gid_map", line);
-	}
-	/* EINVAL: "/" is no mount, as in a chroot; place_remove then takes the disk away. */
-	WANT(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 || errno == EINVAL, "%s",
-	     strerror(errno));
-	snprintf(options, sizeof options, "size=%dk", DISK_KIB);
-	WANT(mount("keep", folder, "tmpfs", 0, options) == 0, "%s", strerror(errno));
-}
-
-/* A file that takes `kib` of the disk, or all that is left (below 0). */
-static void put_ballast(const place *at, int kib)
-{
-	static const char zeros[1024];
-	char path[128];
-	int fd = open(temp_path(&at->folder, "ballast", path), O_WRONLY | O_CREAT | O_APPEND, 0600);
-
-	WANT(fd >= 0, "%s: %s", path, strerror(errno));
-	for (int i = 0; kib < 0 || i < kib; i++)
-		if (write(fd, zeros, sizeof zeros) <= 0)
-			break;
-	close(fd);
-}
-
-static void drop_ballast(const place *at)
-{
-	char path[128];
-
-	WANT(unlink(temp_path(&at->folder, "ballast", path)) == 0, "%s", strerror(errno));
-}
-
-static void cut_ballast(const place *at, int kib)
-{
-	char path[128];
-	struct stat st;
-
-	WANT(stat(temp_path(&at->folder, "ballast", path), &st) == 0, "%s", strerror(errno));
-	WANT(truncate(path, st.st_size - kib * 1024) == 0, "%s", strerror(errno));
-}
 
 /* Set documents of falling size until not the smallest one fits. Only FULL may stop it. */
 static void fill(keep_engine *engine, documents *docs)
@@ -134,9 +67,9 @@ static void live_on_a_full_disk(void *ctx)
 	keep_engine *engine;
 	keep_status status;
 
-	mount_disk(at->folder.path);
+	mount_disk(at->folder.path, DISK_KIB);
 	engine = open_store(at->url, true);
-	put_ballast(at, BALLAST_KIB);
+	put_ballast(&at->folder, BALLAST_KIB);
 	fill(engine, &docs);
 	documents_expect(engine, &docs, 0, "on the full disk");
 
@@ -149,7 +82,7 @@ static void live_on_a_full_disk(void *ctx)
 	fill(engine, &docs);
 	documents_expect(engine, &docs, 0, "full again");
 
-	drop_ballast(at);
+	drop_ballast(&at->folder);
 	for (unsigned i = 2; i < 6; i++)
 		WANT_OK(documents_set(engine, &docs, i, 22000, &err));
 	documents_expect(engine, &docs, 0, "with space again");
@@ -189,15 +122,15 @@ static void begin_on_a_nearly_full_disk(void *ctx)
 	keep_error err = KEEP_ERROR_INIT;
 	unsigned opened = 0;
 
-	mount_disk(at->folder.path);
+	mount_disk(at->folder.path, DISK_KIB);
 	for (int kib = 0; kib < 640; kib += 4) {
 		documents docs = {0};
 		keep_engine *engine = NULL;
 		place inner = *at;
 
 		snprintf(inner.url + strlen(inner.url), 20, "-%d", kib);
-		put_ballast(at, -1);
-		cut_ballast(at, kib);
+		put_ballast(&at->folder, -1);
+		cut_ballast(&at->folder, kib);
 		if (try_open(inner.url, true, false, &engine, &err) == KEEP_OK) {
 			opened++;
 			for (unsigned i = 0; i < 4; i++)
@@ -208,7 +141,7 @@ static void begin_on_a_nearly_full_disk(void *ctx)
 			WANT_STATUS(err.status, KEEP_FULL);
 		}
 		keep_engine_close(&engine);
-		drop_ballast(at);
+		drop_ballast(&at->folder);
 		engine = open_store(inner.url, true);
 		documents_expect(engine, &docs, 0, "opened again");
 		WANT_OK(documents_set(engine, &docs, 1, 100, &err));
@@ -232,17 +165,6 @@ static void a_store_that_does_not_fit_is_FULL_and_can_be_made_later(void **state
 }
 
 /* ---------------------------------------------------------------- descriptors */
-
-static void limit_descriptors(int more)
-{
-	struct rlimit limit;
-	int lowest = more < 0 ? 0 : dup(2);
-
-	WANT(lowest == 0 || (lowest > 0 && close(lowest) == 0), "dup: %s", strerror(errno));
-	WANT(getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
-	limit.rlim_cur = more < 0 ? limit.rlim_max : (rlim_t)(lowest + more);
-	WANT(setrlimit(RLIMIT_NOFILE, &limit) == 0, "setrlimit");
-}
 
 #define WITHOUT_DESCRIPTORS (MAY(KEEP_FULL) | MAY(KEEP_UNAVAILABLE))
 
@@ -316,30 +238,6 @@ static void without_descriptors_nothing_looks_missing(void **state)
 
 /* ---------------------------------------------------------------- read-only */
 
-static int readable_mode; /* of files; folders add the right to enter */
-
-static int make_readable(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)where, (void)type;
-	return chmod(path, (mode_t)readable_mode | (S_ISDIR(st->st_mode) ? 0111 : 0));
-}
-
-static void set_modes(const char *path, int mode)
-{
-	readable_mode = mode;
-	WANT(nftw(path, make_readable, 16, FTW_PHYS) == 0, "chmod of %s: %s", path,
-	     strerror(errno));
-}
-
-/* Root may write anything, so be somebody else. */
-static void drop_root(void)
-{
-	if (geteuid() == 0)
-		WANT(setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-			     setresuid(NOBODY, NOBODY, NOBODY) == 0,
-		     "cannot become nobody: %s", strerror(errno));
-}
-
 static void every_change_is_denied(keep_engine *engine, documents *docs)
 {
 	keep_error err = KEEP_ERROR_INIT;
@@ -409,10 +307,8 @@ static void a_read_only_folder_is_DENIED_to_changes_and_can_be_read(void **state
 	place_make(&at);
 	in_child(live_in_a_read_only_folder, &at);
 	(void)chmod(at.folder.path, 0700);
-	if (!places_is_sqlite()) {
-		readable_mode = 0700;
-		(void)nftw(at.folder.path, make_readable, 16, FTW_PHYS);
-	}
+	if (!places_is_sqlite())
+		set_modes(at.folder.path, 0700);
 	place_remove(&at);
 }
 

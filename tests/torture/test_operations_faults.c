@@ -53,6 +53,64 @@ static keep_status run_calls(void *ctx)
 	return status;
 }
 
+/* ---------------------------------------------------------------- a gateway's calls */
+
+static keep_status call_gateway(keep_session *session, const char *name, const char *with,
+				const char *begins)
+{
+	keep_buffer result = KEEP_BUFFER_INIT;
+	keep_status status =
+		keep_session_call(session, keep_bytes_of(name), keep_bytes_of(with), &result, NULL);
+
+	if (status == KEEP_OK)
+		CHECK(result.len >= strlen(begins) &&
+			      memcmp(result.data, begins, strlen(begins)) == 0,
+		      "%s: %s", name, result.data);
+	else
+		CHECK(result.len == 0, "%s: a part of a result", name);
+	keep_buffer_release(&result);
+	return status;
+}
+
+/* Every kind of input and result: texts, JSON, arrays of objects and of texts; rows, records. */
+static keep_status run_gateway(void *ctx)
+{
+	static const char *const calls[][3] = {
+		{"gateway.put_message",
+		 "{\"chat_jid\":\"a:1\",\"id\":\"1\",\"content\":\"hi\",\"timestamp\":1000,"
+		 "\"attachments\":[{}],\"name\":\"Ada\"}",
+		 "{\"outcome\":\""},
+		{"gateway.put_messages",
+		 "{\"messages\":[{\"chat_jid\":\"a:1\",\"id\":\"2\",\"content\":\"x\","
+		 "\"timestamp\":\"2026-01-01T00:00:00Z\"}]}",
+		 "[{\"outcome\":\""},
+		{"gateway.history", "{\"jid\":\"a:1\"}", "[{\"chat_jid\":\"a:1\",\"id\":\"2\""},
+		{"gateway.new_messages", "{\"consumer\":\"router\",\"jids\":[\"a:1\"]}",
+		 "[{\"chat_jid\":\"a:1\",\"id\":\"1\""},
+		{"gateway.pending_chats", "{\"consumer\":\"router\"}",
+		 "[{\"jid\":\"a:1\",\"seq\":0"},
+		{"gateway.wait", "{\"consumer\":\"router\",\"timeout_ms\":0}", "true"},
+		{"gateway.get_chat", "{\"jid\":\"a:1\"}", "{\"jid\":\"a:1\",\"name\":\"Ada\""},
+		{"gateway.set_routes",
+		 "{\"jid\":\"*\",\"routes\":[{\"type\":\"default\",\"target\":\"main\"}]}", "null"},
+		{"gateway.resolve", "{\"chat_jid\":\"a:1\",\"content\":\"hi\",\"explain\":true}",
+		 "{\"matched\":true,\"target\":\"main\",\"route\":{"},
+		{"gateway.flush_system_messages", "{\"group\":\"main\"}",
+		 "{\"text\":\"\",\"messages\":[]}"},
+		{"gateway.thread_for", "{\"message_id\":\"<a@x>\",\"references\":[\"<b@x>\"]}",
+		 "{\"is_new\":"},
+		{"gateway.set_state", "{\"key\":\"k\",\"value\":\"v\"}", "null"},
+		{"gateway.get_state", "{\"key\":\"k\"}", "\"v\""},
+	};
+	keep_session *session = NULL;
+	keep_status status = keep_session_open(ctx, &session, NULL);
+
+	for (size_t i = 0; i < KP_COUNT(calls) && status == KEEP_OK; i++)
+		status = call_gateway(session, calls[i][0], calls[i][1], calls[i][2]);
+	keep_session_close(&session);
+	return status;
+}
+
 /* ---------------------------------------------------------------- lines */
 
 static keep_status take_answers(void *ctx, keep_bytes bytes, keep_error *err)
@@ -130,6 +188,21 @@ static void a_call_survives_every_failed_allocation(void **state)
 	assert_nothing_lives();
 }
 
+static void a_gateways_call_survives_every_failed_allocation(void **state)
+{
+	keep_error err = KEEP_ERROR_INIT;
+	temp_folder folder;
+	char home[128];
+
+	(void)state;
+	temp_folder_make(&folder);
+	OK(keep_home_init(temp_path(&folder, "home", home), &err));
+	OK(run_gateway(home));
+	CHECK(torture(KP_FAULT_ALLOC, MEMORY_OR_FULL, run_gateway, home) > 50, "nothing failed");
+	temp_folder_remove(&folder);
+	assert_nothing_lives();
+}
+
 static void json_lines_survive_every_failed_allocation(void **state)
 {
 	(void)state;
@@ -154,6 +227,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_call_survives_every_failed_allocation),
+		cmocka_unit_test(a_gateways_call_survives_every_failed_allocation),
 		cmocka_unit_test(json_lines_survive_every_failed_allocation),
 		cmocka_unit_test(a_home_is_made_after_every_failure),
 	};

@@ -1,6 +1,9 @@
 /*
  * test_cron.c - cron expressions and intervals: tables of what is accepted and when it fires.
  *
+ * `test_cron --oracle` compares with lines "expression TAB start TAB times" on its input, which
+ * cron_oracle.py makes with another implementation.
+ *
  * docs/schedule.md tells the dialects' differences, which the table `elsewhere` holds here. What is
  * refused is in test_cron_refused.c; test_cron_search.c compares random expressions with a walk
  * through all minutes.
@@ -637,7 +640,58 @@ static void the_next_time_is_found_in_microseconds(void **state)
 	keep_zone_forget();
 }
 
-int main(void)
+/* ---------------------------------------------------------------- the oracle */
+
+enum { ORACLE_AFTER = 5 }; /* of a line's times; those that follow lie before the start */
+
+/* "expression TAB start TAB times", in seconds; prints what differs. */
+static bool agrees_with_oracle(char *line)
+{
+	char *start_text = strchr(line, '\t'), *at, *end;
+	int64_t start, after, before;
+	bool agrees = true;
+	keep_schedule *schedule;
+
+	*start_text++ = '\0';
+	start = strtoll(start_text, &at, 10);
+	after = start * 1000;
+	before = after;
+	schedule = parse(DEBIAN, false, NULL, line);
+	for (int i = 0; agrees; i++, at = end) {
+		int64_t expected = strtoll(at, &end, 10), found = 0;
+
+		if (end == at)
+			break;
+		if (i < ORACLE_AFTER)
+			agrees = keep_schedule_next(schedule, after, &after, NULL) == KEEP_OK;
+		else
+			agrees = keep_schedule_previous(schedule, before, &before, NULL) == KEEP_OK;
+		found = i < ORACLE_AFTER ? after : before;
+		agrees &= found == expected * 1000;
+		if (!agrees)
+			printf("\"%s\" from %lld, time %d: %lld instead of %lld\n", line,
+			       (long long)start, i + 1, (long long)found / 1000,
+			       (long long)expected);
+	}
+	keep_schedule_close(&schedule);
+	return agrees;
+}
+
+static int compare_with_oracle(void)
+{
+	char line[1000];
+	long lines = 0, wrong = 0;
+
+	while (fgets(line, sizeof line, stdin)) {
+		lines++;
+		wrong += !agrees_with_oracle(line);
+	}
+	keep_zone_forget();
+	printf("%ld expressions, %ld wrong\n", lines, wrong);
+	return lines < 1000 || wrong > 0;
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(debians_expressions_fire_and_are_said_in_words),
@@ -649,5 +703,7 @@ int main(void)
 		cmocka_unit_test(the_next_time_is_found_in_microseconds),
 	};
 
+	if (argc > 1 && strcmp(argv[1], "--oracle") == 0)
+		return compare_with_oracle();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

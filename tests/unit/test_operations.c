@@ -53,8 +53,58 @@ static void check_inputs(const char *where, const kp_input *inputs, size_t count
 	kp_arena_release(&arena);
 }
 
+static const kp_field *find_field(const kp_record *record, const char *name)
+{
+	for (size_t i = 0; record && i < record->field_count; i++)
+		if (strcmp(record->fields[i].name, name) == 0)
+			return &record->fields[i];
+	return NULL;
+}
+
+static bool is_member(const kp_operation *operation, keep_bytes name)
+{
+	for (size_t i = 0; i < operation->member_count; i++)
+		if (kp_bytes_equal(keep_bytes_of(operation->members[i].name), name))
+			return true;
+	for (size_t i = 0; operation->record && i < operation->record->field_count; i++)
+		if (kp_bytes_equal(keep_bytes_of(operation->record->fields[i].name), name))
+			return true;
+	return false;
+}
+
+static void check_result(const kp_operation_store *store, const kp_operation *operation)
+{
+	bool is_object =
+		operation->result == KP_RESULT_RECORD || operation->result == KP_RESULT_ROWS;
+
+	CHECK(operation->result != KP_RESULT_BOOLEAN || operation->yes, "%s", operation->verb);
+	CHECK(!is_object || !operation->record != !operation->member_count,
+	      "%s: a record, or members", operation->verb);
+	CHECK(is_object || (!operation->record && !operation->member_count && !operation->shown),
+	      "%s: members of nothing", operation->verb);
+	CHECK(!operation->record || kp_record_texts(store, operation->record), "%s",
+	      operation->verb);
+	for (size_t i = 0; i < operation->member_count; i++) {
+		check_sentence(operation->members[i].name, operation->members[i].sentence);
+		CHECK(!operation->members[i].record ||
+			      kp_record_texts(store, operation->members[i].record),
+		      "%s", operation->verb);
+	}
+	for (const char *word = operation->shown; word && *word; word += strspn(word, " ")) {
+		size_t len = strcspn(word, " ");
+
+		CHECK(is_member(operation, (keep_bytes){word, len}), "%s shows '%s'",
+		      operation->verb, word);
+		word += len;
+	}
+	CHECK(!operation->verdict || is_member(operation, keep_bytes_of(operation->verdict)), "%s",
+	      operation->verb);
+}
+
 static void every_description_is_whole(void **state)
 {
+	const kp_operation *operation;
+
 	(void)state;
 	for (size_t i = 0; i < kp_store_count(); i++) {
 		const kp_operation_store *store = kp_store_at(i);
@@ -70,13 +120,70 @@ static void every_description_is_whole(void **state)
 			check_sentence(operation->verb, operation->result_sentence);
 			check_inputs(operation->verb, operation->inputs, operation->input_count);
 			CHECK(operation->run, "%s", operation->verb);
-			CHECK(operation->result != KP_RESULT_BOOLEAN || operation->yes, "%s",
+			check_result(store, operation);
+			CHECK(!operation->alias || is_word(operation->alias), "%s",
 			      operation->verb);
 			CHECK(kp_operation_find(store, keep_bytes_of(operation->verb)) == operation,
 			      "%s", operation->verb);
 		}
 	}
 	CHECK(!kp_store_at(kp_store_count()), "the list does not end");
+}
+
+/* An input that has the name of a record's field becomes that field. */
+static void check_field(const char *where, const kp_input *input, const kp_field *field)
+{
+	static const kp_input_kind wanted[] = {
+		[KP_TEXT] = KP_KIND_TEXT,    [KP_BLOB] = KP_KIND_BYTES,
+		[KP_JSON] = KP_KIND_JSON,    [KP_INT] = KP_KIND_INTEGER,
+		[KP_REAL] = KP_KIND_INTEGER, [KP_BOOL] = KP_KIND_BOOLEAN,
+		[KP_TIME] = KP_KIND_TIME,
+	};
+
+	CHECK(input->kind == wanted[field->kind], "%s: %s is of another kind than its column",
+	      where, input->name);
+	CHECK(!(field->flags & KP_FIELD_SECRET) || input->is_secret, "%s: %s is a secret", where,
+	      input->name);
+}
+
+static void inputs_that_are_columns_are_of_their_kind(void **state)
+{
+	static const struct {
+		const char *verb, *record;
+	} made[] = {
+		{"put_message", "keep_message"},
+		{"put_message", "keep_chat"},
+		{"put_outbound", "keep_message"},
+		{"put_chat", "keep_chat"},
+		{"add_route", "keep_route"},
+		{"resolve", "keep_message"},
+		{"put_group", "keep_registered_group"},
+		{"enqueue_system_message", "keep_system_message"},
+		{"create_task", "keep_scheduled_task"},
+	};
+	const kp_operation_store *store = &kp_gateway_operations;
+
+	(void)state;
+	for (size_t i = 0; i < KP_COUNT(made); i++) {
+		const kp_operation *operation =
+			kp_operation_find(store, keep_bytes_of(made[i].verb));
+		const kp_record *record = NULL;
+		size_t found = 0;
+
+		for (size_t k = 0; k < store->record_count; k++)
+			if (strcmp(store->records[k]->name, made[i].record) == 0)
+				record = store->records[k];
+		assert_non_null(operation);
+		assert_non_null(record);
+		for (size_t k = 0; k < operation->input_count; k++) {
+			const kp_field *field = find_field(record, operation->inputs[k].name);
+
+			if (field)
+				check_field(operation->verb, &operation->inputs[k], field);
+			found += field != NULL;
+		}
+		CHECK(found > 1, "%s: takes nothing of %s", made[i].verb, made[i].record);
+	}
 }
 
 static void an_operation_is_found_by_its_name_only(void **state)
@@ -90,6 +197,8 @@ static void an_operation_is_found_by_its_name_only(void **state)
 	(void)state;
 	OK(kp_operation_parse(KEEP_BYTES("engine.get"), &store, &operation, &err));
 	assert_string_equal(operation->verb, "get");
+	OK(kp_operation_parse(KEEP_BYTES("gateway.pause"), &store, &operation, &err));
+	assert_string_equal(operation->verb, "pause_task");
 	for (size_t i = 0; i < KP_COUNT(wrong); i++)
 		CHECK(kp_operation_parse(keep_bytes_of(wrong[i]), &store, &operation, &err) ==
 			      KEEP_INVALID,
@@ -112,6 +221,13 @@ static void a_url_is_a_home_or_one_stores_own(void **state)
 		CHECK(kp_store_of_place(own[i]) == &kp_engine_operations, "%s", own[i]);
 	for (size_t i = 0; i < KP_COUNT(homes); i++)
 		CHECK(!kp_store_of_place(homes[i]), "%s", homes[i]);
+	CHECK(kp_gateway_operations.is_place(own[1]) && kp_gateway_operations.is_place(own[5]),
+	      "a place of a gateway");
+	CHECK(!kp_gateway_operations.is_place(own[0]) && !kp_gateway_operations.is_place(own[2]) &&
+		      !kp_gateway_operations.is_place(own[4]) &&
+		      !kp_gateway_operations.is_place("postgres://h/d?namespace=n&schema=s") &&
+		      !kp_gateway_operations.is_place("postgres://h/d?xschema=s"),
+	      "a place of an engine alone");
 	CHECK(kp_home_is_server(homes[2]) && kp_home_is_server(homes[3]) &&
 		      !kp_home_is_server(homes[0]),
 	      "a server is not told from a folder");
@@ -138,9 +254,10 @@ static const kp_input sample[] = {
 	{.name = "due", .kind = KP_KIND_TIME, .sentence = "A time."},
 	{.name = "list", .kind = KP_KIND_ARRAY, .sentence = "A list."},
 	{.name = "about", .kind = KP_KIND_OBJECT, .sentence = "An object."},
+	{.name = "any", .kind = KP_KIND_JSON, .nullable = true, .sentence = "Any JSON."},
 	{.name = "encoding", .kind = KP_KIND_TEXT, .fallback = "text", .sentence = "An encoding."},
 };
-enum { PATH, VALUE, NUMBER, LOUD, COLOUR, DUE, LIST, ABOUT };
+enum { PATH, VALUE, NUMBER, LOUD, COLOUR, DUE, LIST, ABOUT, ANY };
 
 static keep_status read_sample(const char *json, bool others, kp_arena *arena,
 			       kp_argument *arguments)
@@ -165,7 +282,8 @@ static void inputs_are_read_and_defaults_filled_in(void **state)
 	assert_true(arguments[LOUD].boolean);
 	assert_bytes_equal(arguments[COLOUR].bytes, KEEP_BYTES("red"));
 	OK(read_sample("{\"path\":\"\",\"value\":null,\"count\":9,\"loud\":false,\"colour\":"
-		       "\"green\",\"due\":\"1970-01-01T00:00:01Z\",\"list\":[1],\"about\":{}}",
+		       "\"green\",\"due\":\"1970-01-01T00:00:01Z\",\"list\":[1],\"about\":{},"
+		       "\"any\":[ 1,{}]}",
 		       false, &arena, arguments));
 	assert_true(arguments[PATH].given && arguments[PATH].bytes.len == 0);
 	assert_false(arguments[VALUE].given);
@@ -174,6 +292,7 @@ static void inputs_are_read_and_defaults_filled_in(void **state)
 	assert_int_equal(arguments[DUE].integer, 1000);
 	assert_int_equal(arguments[LIST].json->list.count, 1);
 	assert_int_equal(arguments[ABOUT].json->kind, KP_JSON_OBJECT);
+	assert_bytes_equal(arguments[ANY].json->raw, KEEP_BYTES("[ 1,{}]"));
 	OK(read_sample("{\"path\":\"a\",\"encoding\":\"base64\",\"value\":\"AP8=\",\"due\":-1}",
 		       false, &arena, arguments));
 	assert_bytes_equal(arguments[VALUE].bytes, (keep_bytes){"\0\xff", 2});
@@ -259,6 +378,45 @@ static void a_session_calls_by_name(void **state)
 	assert_nothing_lives();
 }
 
+static void a_url_of_several_stores_is_the_first_ones_that_is_called(void **state)
+{
+	static const char set[] = "{\"path\":\"a\",\"value\":\"v\"}";
+	static const char put[] = "{\"chat_jid\":\"a:1\",\"id\":\"1\",\"content\":\"hi\"}";
+	keep_session *session = NULL;
+	keep_buffer result = KEEP_BUFFER_INIT;
+	temp_folder folder;
+	char url[160], path[128];
+
+	(void)state;
+	temp_folder_make(&folder);
+	(void)snprintf(url, sizeof url, "sqlite:%s", temp_path(&folder, "one.db", path));
+	OK(keep_session_open(url, &session, &err));
+	/* A call that is wrong in itself claims nothing. */
+	assert_int_equal(keep_session_call(session, KEEP_BYTES("engine.get"), KEEP_BYTES("{}"),
+					   &result, &err),
+			 KEEP_INVALID);
+	OK(keep_session_call(session, KEEP_BYTES("gateway.put_message"), keep_bytes_of(put),
+			     &result, &err));
+	assert_bytes_equal(kp_buffer_bytes(&result),
+			   KEEP_BYTES("{\"outcome\":\"inserted\",\"seq\":1}"));
+	assert_int_equal(keep_session_call(session, KEEP_BYTES("engine.set"), keep_bytes_of(set),
+					   &result, &err),
+			 KEEP_INVALID);
+	assert_string_equal(err.message,
+			    "engine: needs a home; this session is on one gateway alone");
+	keep_session_close(&session);
+	(void)snprintf(url, sizeof url, "sqlite:%s", temp_path(&folder, "two.db", path));
+	OK(keep_session_open(url, &session, &err));
+	OK(keep_session_call(session, KEEP_BYTES("engine.set"), keep_bytes_of(set), &result, &err));
+	assert_int_equal(keep_session_call(session, KEEP_BYTES("gateway.put_message"),
+					   keep_bytes_of(put), &result, &err),
+			 KEEP_INVALID);
+	keep_session_close(&session);
+	keep_buffer_release(&result);
+	temp_folder_remove(&folder);
+	assert_nothing_lives();
+}
+
 static void a_failed_call_leaves_no_part_of_a_result(void **state)
 {
 	keep_session *session = NULL;
@@ -321,11 +479,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_description_is_whole),
+		cmocka_unit_test(inputs_that_are_columns_are_of_their_kind),
 		cmocka_unit_test(an_operation_is_found_by_its_name_only),
 		cmocka_unit_test(a_url_is_a_home_or_one_stores_own),
 		cmocka_unit_test(inputs_are_read_and_defaults_filled_in),
 		cmocka_unit_test(a_wrong_input_is_named),
 		cmocka_unit_test(a_session_calls_by_name),
+		cmocka_unit_test(a_url_of_several_stores_is_the_first_ones_that_is_called),
 		cmocka_unit_test(a_failed_call_leaves_no_part_of_a_result),
 		cmocka_unit_test(a_home_is_made_once_and_opened),
 	};

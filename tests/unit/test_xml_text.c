@@ -29,8 +29,12 @@ static void what_could_end_its_place_is_escaped(void **state)
 			   KEEP_BYTES("a&lt;b&gt;&amp;\"c'"));
 	assert_bytes_equal(escaped(&out, KEEP_BYTES("]]>"), false), KEEP_BYTES("]]&gt;"));
 	assert_bytes_equal(escaped(&out, KEEP_BYTES("&amp;"), false), KEEP_BYTES("&amp;amp;"));
-	assert_bytes_equal(escaped(&out, KEEP_BYTES("gr\xc3\xb6\xc3\x9f" "e"), true),
-			   KEEP_BYTES("gr\xc3\xb6\xc3\x9f" "e"));
+	assert_bytes_equal(escaped(&out,
+				   KEEP_BYTES("gr\xc3\xb6\xc3\x9f"
+					      "e"),
+				   true),
+			   KEEP_BYTES("gr\xc3\xb6\xc3\x9f"
+				      "e"));
 	assert_bytes_equal(escaped(&out, KEEP_BYTES(""), true), KEEP_BYTES(""));
 	keep_buffer_release(&out);
 }
@@ -105,10 +109,13 @@ static void read_back(keep_bytes text, struct seen *seen)
 
 static void a_parser_gives_back_what_was_put_in(void **state)
 {
-	static const char *const pieces[] = {"<",    ">",  "&",	 "\"", "'",	   "]]>",
-					     "\t",   "\n", "\r", " ",  "a",	   "&#10;",
-					     "\x7f", "--", "?>", "\n", "\xc2\x85", "\xe2\x80\xa8",
-					     "<!--", "</e>", "\xf0\x9f\x98\x80"};
+	static const char *const pieces[] = {"<",    ">",        "&",
+					     "\"",   "'",        "]]>",
+					     "\t",   "\n",       "\r",
+					     " ",    "a",        "&#10;",
+					     "\x7f", "--",       "?>",
+					     "\n",   "\xc2\x85", "\xe2\x80\xa8",
+					     "<!--", "</e>",     "\xf0\x9f\x98\x80"};
 	uint64_t seed = test_seed();
 
 	(void)state;
@@ -131,10 +138,13 @@ static void a_parser_gives_back_what_was_put_in(void **state)
 
 static void names_are_those_of_xml_without_a_colon(void **state)
 {
-	static const char *const good[] = {"a", "_", "A-b.c_9", "gr\xc3\xb6\xc3\x9f" "e", "z\xcc\x88"};
-	static const char *const bad[] = {"",	   "9a",  "-a",	      ".a",	  "a b", "a:b",
-					  ":a",	   "a=",  "a\"",      "a>",	  "a/",	 "\xc3\x97",
-					  "a\n", "\xff", "a\xe2\x80", "\xcc\x88z", "a'"};
+	static const char *const good[] = {"a", "_", "A-b.c_9",
+					   "gr\xc3\xb6\xc3\x9f"
+					   "e",
+					   "z\xcc\x88"};
+	static const char *const bad[] = {
+		"",   "9a", "-a",       ".a",  "a b",  "a:b",       ":a",        "a=", "a\"",
+		"a>", "a/", "\xc3\x97", "a\n", "\xff", "a\xe2\x80", "\xcc\x88z", "a'"};
 
 	(void)state;
 	for (size_t i = 0; i < KP_COUNT(good); i++)
@@ -308,7 +318,8 @@ static keep_status check_scenario(void *ctx)
 
 	(void)ctx;
 	return kp_xml_check_fragment(
-		"body", KEEP_BYTES("<a b=\"c\"><d e='&amp;'>text &lt; text</d></a><!-- x -->"), &err);
+		"body", KEEP_BYTES("<a b=\"c\"><d e='&amp;'>text &lt; text</d></a><!-- x -->"),
+		&err);
 }
 
 static void a_failing_allocation_is_told(void **state)
