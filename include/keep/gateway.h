@@ -34,10 +34,11 @@ extern "C" {
 
 #define KEEP_NOW INT64_MIN
 
-#define KEEP_GATEWAY_TEXT_MAX 1024           /* bytes of an id, name, folder, error … */
-#define KEEP_GATEWAY_CONTENT_MAX (1024 * 1024) /* bytes of a content, prompt, body, JSON: else FULL */
-#define KEEP_GATEWAY_LIST_MAX 1000           /* rows of one answer */
-#define KEEP_GATEWAY_FUTURE_MS 600000        /* so far ahead a timestamp is not believed */
+#define KEEP_GATEWAY_TEXT_MAX 1024 /* bytes of an id, name, folder, error … */
+#define KEEP_GATEWAY_CONTENT_MAX                                                                   \
+	(1024 * 1024)                 /* bytes of a content, prompt, body, JSON: else FULL */
+#define KEEP_GATEWAY_LIST_MAX 1000    /* rows of one answer */
+#define KEEP_GATEWAY_FUTURE_MS 600000 /* so far ahead a timestamp is not believed */
 
 /* ---------------------------------------------------------------- open and close */
 
@@ -218,17 +219,20 @@ KEEP_API void keep_gateway_cancel(keep_gateway *gateway);
  *
  *     pending ── claim ──> sending ──> delivered | refused | uncertain
  *        ^                    │
- *        └─ retry, lease over ┴──────> failed        retry_delivery: failed, refused, uncertain -> pending
+ *        └─ retry, lease over ┴──────> failed        retry_delivery: failed, refused, uncertain ->
+ * pending
  *
- * Deliveries of one chat go out in the order of their numbers: one that waits or is being sent holds
- * back the later ones of its chat, and of no other. A channel's adapter gives the message's id as
- * its idempotency key.
+ * Deliveries of one chat go out in the order of their numbers: one that waits or is being sent
+ * holds back the later ones of its chat, and of no other. A channel's adapter gives the message's
+ * id as its idempotency key.
  */
 
 /*
  * Take up to `limit` (0: 50) due deliveries of `channel` (the message's source; absent: any) for
- * lease_ms (0: 60000). Each message's `attempts` is the number that its report must carry. One that
- * cannot be read is failed with why, and the others of its chat go on.
+ * lease_ms (0: 60000; at most a day). Each message's `attempts` is the number that its report must
+ * carry. What a process that is proven dead was delivering is due at once. Chats take turns: the
+ * first of each, the second of each … One that cannot be read is failed with why, and the others of
+ * its chat go on.
  */
 KEEP_API keep_status keep_gateway_claim_deliveries(keep_gateway *gateway, keep_bytes channel,
 						   size_t limit, int64_t lease_ms, int64_t now_ms,
@@ -266,11 +270,13 @@ KEEP_API keep_status keep_gateway_complete_delivery(keep_gateway *gateway,
 KEEP_API keep_status keep_gateway_extend_delivery(keep_gateway *gateway, keep_bytes jid,
 						  keep_bytes id, int64_t attempt, int64_t lease_ms,
 						  int64_t now_ms, keep_error *err) KEEP_MUST_CHECK;
-/* failed, refused or uncertain: pending once more, with its attempts counted from 0. */
+/* failed, refused or uncertain: pending once more, and attempts_max counts anew. `attempts` itself
+   goes on, for it fences late reports. */
 KEEP_API keep_status keep_gateway_retry_delivery(keep_gateway *gateway, keep_bytes jid,
 						 keep_bytes id, keep_error *err) KEEP_MUST_CHECK;
 /* Those that ended badly (failed, refused, uncertain; absent: all three), newest first, before
-   before_ms (0: now), at most `limit` (0: 50). */
+   before_ms (0: now), at most `limit` (0: 50). What cannot be read is passed over with a warning in
+   the log. */
 KEEP_API keep_status keep_gateway_failed_deliveries(keep_gateway *gateway, keep_bytes status,
 						    int64_t before_ms, size_t limit,
 						    keep_memory *memory, keep_message_list *out,
@@ -318,8 +324,8 @@ KEEP_API keep_status keep_gateway_set_sticky_topic(keep_gateway *gateway, keep_b
 /* ---------------------------------------------------------------- routes
  *
  * A message is tried against the routes of its chat, then those of its platform ("telegram:"), then
- * those of "*"; within each by seq, then id. The first that matches, and whose target and group take
- * it, wins. docs/routing.md tells how each type compares.
+ * those of "*"; within each by seq, then id. The first that matches, and whose target and group
+ * take it, wins. docs/routing.md tells how each type compares.
  */
 #define KEEP_ROUTE_PATTERN_MAX 200 /* bytes of a pattern */
 
@@ -345,16 +351,17 @@ typedef struct keep_resolution {
 
 /*
  * jid (a chat, a platform such as "telegram:", or "*"), seq, type (absent: default), match (at most
- * 1024 bytes, a pattern 200; only a default goes without) and target are read. *id (may be NULL): the
- * new route's. INVALID: one of them, or a pattern that does not compile, with its position. FULL: the
- * jid has 20000 routes.
+ * 1024 bytes, a pattern 200; only a default goes without) and target are read. *id (may be NULL):
+ * the new route's. INVALID: one of them, or a pattern that does not compile, with its position.
+ * FULL: the jid has 20000 routes.
  */
 KEEP_API keep_status keep_gateway_add_route(keep_gateway *gateway, const keep_route *route,
 					    int64_t *id, keep_error *err) KEEP_MUST_CHECK;
 /* NOT_FOUND: there is none with that id. */
 KEEP_API keep_status keep_gateway_remove_route(keep_gateway *gateway, int64_t id,
 					       keep_error *err) KEEP_MUST_CHECK;
-/* Replace all routes of `jid` by these, whose own jid is not read; at most 20000. All or nothing. */
+/* Replace all routes of `jid` by these, whose own jid is not read; at most 20000. All or nothing.
+ */
 KEEP_API keep_status keep_gateway_set_routes(keep_gateway *gateway, keep_bytes jid,
 					     const keep_route *routes, size_t count,
 					     keep_error *err) KEEP_MUST_CHECK;
@@ -364,8 +371,8 @@ KEEP_API keep_status keep_gateway_get_routes(keep_gateway *gateway, keep_bytes j
 					     keep_error *err) KEEP_MUST_CHECK;
 /*
  * Where a message goes: chat_jid, content, sender, sender_name and verb are read; it need not be
- * stored. No match is OK with matched false. Searches for patterns are bounded (docs/routing.md): one
- * that takes too long does not match, and its step says so.
+ * stored. No match is OK with matched false. Searches for patterns are bounded (docs/routing.md):
+ * one that takes too long does not match, and its step says so.
  */
 KEEP_API keep_status keep_gateway_resolve(keep_gateway *gateway, const keep_message *message,
 					  bool explain, keep_memory *memory, keep_resolution *out,
@@ -430,7 +437,8 @@ typedef struct keep_agent_session_list {
 /* An absent topic is '', the default session. */
 KEEP_API keep_status keep_gateway_get_session(keep_gateway *gateway, keep_bytes folder,
 					      keep_bytes topic, keep_memory *memory,
-					      keep_agent_session *out, keep_error *err) KEEP_MUST_CHECK;
+					      keep_agent_session *out,
+					      keep_error *err) KEEP_MUST_CHECK;
 KEEP_API keep_status keep_gateway_set_session(keep_gateway *gateway, keep_bytes folder,
 					      keep_bytes topic, keep_bytes session_id,
 					      keep_error *err) KEEP_MUST_CHECK;
@@ -453,9 +461,9 @@ KEEP_API keep_status keep_gateway_session_started(keep_gateway *gateway, keep_by
 /* The end of a run: result, or error, or both (each at most KEEP_GATEWAY_CONTENT_MAX); ended_at 0:
    now, and then it is no part of "the same". NOT_FOUND: no such run. CONFLICT: it ended otherwise
    before; the same again is OK. */
-KEEP_API keep_status keep_gateway_session_ended(keep_gateway *gateway, int64_t id,
-						int64_t ended_at, keep_bytes result,
-						keep_bytes error, int64_t message_count,
+KEEP_API keep_status keep_gateway_session_ended(keep_gateway *gateway, int64_t id, int64_t ended_at,
+						keep_bytes result, keep_bytes error,
+						int64_t message_count,
 						keep_error *err) KEEP_MUST_CHECK;
 /* Newest first, before `before_id` (0: all), at most `limit` (0: 20). */
 KEEP_API keep_status keep_gateway_recent_sessions(keep_gateway *gateway, keep_bytes folder,
@@ -476,7 +484,8 @@ KEEP_API keep_status keep_gateway_set_state(keep_gateway *gateway, keep_bytes ke
  * KEEP_GATEWAY_LIST_MAX of them, the oldest (fewer when those are over 64 MiB); the rest waits.
  *
  * As text: <system_message origin="…" event="…">body</system_message> and a line feed each, further
- * attributes after these two in their order. Attributes are escaped; so is the body unless it is_xml.
+ * attributes after these two in their order. Attributes are escaped; so is the body unless it
+ * is_xml.
  */
 
 typedef struct keep_system_message_list {
@@ -489,8 +498,8 @@ typedef struct keep_system_message_list {
  * group_id (a folder), origin, event, body, attributes, dedup_key and is_xml are read. INVALID: a
  * body that is_xml and is not well-formed, has a document type or more than 64 levels; attributes
  * that are no object of texts with XML names (no colon; not origin, event, xmlns); characters that
- * XML 1.0 cannot hold. Duplicate and conflict as for messages, while one with the dedup_key waits or
- * is claimed; *id: its id.
+ * XML 1.0 cannot hold. Duplicate and conflict as for messages, while one with the dedup_key waits
+ * or is claimed; *id: its id.
  */
 KEEP_API keep_status keep_gateway_enqueue_system_message(keep_gateway *gateway,
 							 const keep_system_message *message,
@@ -508,9 +517,10 @@ KEEP_API keep_status keep_gateway_claim_system_messages(keep_gateway *gateway, k
 							int64_t now_ms, keep_memory *memory,
 							keep_system_message_list *out,
 							keep_error *err) KEEP_MUST_CHECK;
-/* The turn succeeded: delete what it has; *count (may be NULL): how many, 0 when it has none. A lease
-   that is over does not matter as long as nobody else took them. CONFLICT: one of them has moved on
-   (claimed by another turn, or flushed) since the turn's last claim; nothing is deleted. */
+/* The turn succeeded: delete what it has; *count (may be NULL): how many, 0 when it has none. A
+   lease that is over does not matter as long as nobody else took them. CONFLICT: one of them has
+   moved on (claimed by another turn, or flushed) since the turn's last claim; nothing is deleted.
+ */
 KEEP_API keep_status keep_gateway_complete_system_messages(keep_gateway *gateway, keep_bytes group,
 							   keep_bytes turn_id, int64_t *count,
 							   keep_error *err) KEEP_MUST_CHECK;
@@ -581,12 +591,13 @@ KEEP_API keep_status keep_gateway_run_task_now(keep_gateway *gateway, keep_bytes
 /*
  * Fire what is due: for each run, in one transaction, its message (id "sched-<task>-<ms>", sender
  * "scheduler" or "scheduler-isolated:<task>", source "scheduler", sent now), its line in the log
- * and the task's next_run. A run (task, scheduled time) becomes one message, whoever ticks and however
- * often. What the missed_policy leaves out is one line "skipped" that says how many and since when.
+ * and the task's next_run. A run (task, scheduled time) becomes one message, whoever ticks and
+ * however often. What the missed_policy leaves out is one line "skipped" that says how many and
+ * since when.
  *
  * A task that fails (its cron cannot be read, its message conflicts) harms no other: it is logged
- * as an error and tried again after 1, 2, 4, 8 minutes; after five attempts its series goes on to the
- * next time, and what has none is failed.
+ * as an error and tried again after 1, 2, 4, 8 minutes; after five attempts its series goes on to
+ * the next time, and what has none is failed.
  *
  * *out: what was logged. At most `limit` tasks (0: 100); *next_run (may be NULL): when the next is
  * due, 0: none; a time that is not after now: call again. What a failure of the database leaves
@@ -611,120 +622,6 @@ KEEP_API keep_status keep_gateway_task_runs(keep_gateway *gateway, keep_bytes ta
 					    keep_task_run_list *out,
 					    keep_error *err) KEEP_MUST_CHECK;
 
-/* ---------------------------------------------------------------- web accounts */
-
-typedef struct keep_user_options {
-	size_t size;
-	keep_bytes sub;      /* <provider>:<id> */
-	keep_bytes username; /* absent: the sub */
-	keep_bytes password; /* absent: signs in elsewhere; at least 8 bytes */
-	keep_bytes hash;     /* instead: an argon2id PHC string from elsewhere */
-	keep_bytes name;
-	bool is_operator;          /* sees every folder: said, or `folders` are */
-	const keep_bytes *folders; /* what it sees, each with all below it */
-	size_t folder_count;
-} keep_user_options;
-
-#define KEEP_USER_OPTIONS_INIT                                                                     \
-	{                                                                                          \
-		.size = sizeof(keep_user_options)                                                  \
-	}
-
-/* INVALID: neither operator nor folders, or both. CONFLICT: sub or username is taken. */
-KEEP_API keep_status keep_gateway_create_user(keep_gateway *gateway,
-					      const keep_user_options *options,
-					      keep_error *err) KEEP_MUST_CHECK;
-/* By sub, or by username. */
-KEEP_API keep_status keep_gateway_get_user(keep_gateway *gateway, keep_bytes sub,
-					   keep_bytes username, keep_memory *memory,
-					   keep_auth_user *out, keep_error *err) KEEP_MUST_CHECK;
-
-typedef struct keep_auth_user_list {
-	keep_auth_user *items;
-	size_t count;
-} keep_auth_user_list;
-
-/* By sub, after `after_sub`. */
-KEEP_API keep_status keep_gateway_list_users(keep_gateway *gateway, keep_bytes after_sub,
-					     size_t limit, keep_memory *memory,
-					     keep_auth_user_list *out,
-					     keep_error *err) KEEP_MUST_CHECK;
-/* Ends all of its sessions. */
-KEEP_API keep_status keep_gateway_set_password(keep_gateway *gateway, keep_bytes sub,
-					       keep_bytes password,
-					       keep_error *err) KEEP_MUST_CHECK;
-/* Disabling ends all of its sessions. */
-KEEP_API keep_status keep_gateway_set_user_disabled(keep_gateway *gateway, keep_bytes sub,
-						    bool disabled,
-						    keep_error *err) KEEP_MUST_CHECK;
-/* Replace what it sees; not an operator and no folders: nothing. */
-KEEP_API keep_status keep_gateway_set_user_folders(keep_gateway *gateway, keep_bytes sub,
-						   bool is_operator, const keep_bytes *folders,
-						   size_t folder_count,
-						   keep_error *err) KEEP_MUST_CHECK;
-/*
- * DENIED, with one message and in one time, for an unknown user, a wrong password, one that has
- * none and a disabled account. A hash of another cost is renewed after it was verified.
- */
-KEEP_API keep_status keep_gateway_verify_password(keep_gateway *gateway, keep_bytes username,
-						  keep_bytes password, keep_memory *memory,
-						  keep_auth_user *out,
-						  keep_error *err) KEEP_MUST_CHECK;
-
-#define KEEP_TOKEN_SIZE 44 /* of a refresh token's text with its zero byte */
-#define KEEP_SESSION_MS INT64_C(2592000000)    /* 30 days */
-#define KEEP_ACCESS_TOKEN_MS INT64_C(3600000) /* 1 hour */
-
-/* A new family of refresh tokens. `token` is not stored and not to be had again. NOT_FOUND: no such
-   account; DENIED: disabled. */
-KEEP_API keep_status keep_gateway_start_session(keep_gateway *gateway, keep_bytes sub,
-						int64_t now_ms, char token[KEEP_TOKEN_SIZE],
-						keep_error *err) KEEP_MUST_CHECK;
-/*
- * Exchange a refresh token for the next of its family: one of many racing wins. DENIED: unknown,
- * expired, revoked, its account disabled; and a token that was used already, which revokes its
- * whole family. `sub` (may be NULL) is replaced by whose it is.
- */
-KEEP_API keep_status keep_gateway_rotate_session(keep_gateway *gateway, keep_bytes token,
-						 int64_t now_ms, char next[KEEP_TOKEN_SIZE],
-						 keep_buffer *sub, keep_error *err) KEEP_MUST_CHECK;
-/* Revoke the token's family; OK also for an unknown token. */
-KEEP_API keep_status keep_gateway_end_session(keep_gateway *gateway, keep_bytes token,
-					      keep_error *err) KEEP_MUST_CHECK;
-/* Remove expired tokens, at most 10000 a call; *count: how many. */
-KEEP_API keep_status keep_gateway_sweep_sessions(keep_gateway *gateway, int64_t now_ms,
-						 int64_t *count, keep_error *err) KEEP_MUST_CHECK;
-
-/* A JWT (HS256, 1 hour) with sub, name, groups (null: an operator), iat and exp. */
-KEEP_API keep_status keep_gateway_issue_access_token(keep_gateway *gateway, keep_bytes sub,
-						     int64_t now_ms, keep_buffer *token,
-						     keep_error *err) KEEP_MUST_CHECK;
-
-typedef struct keep_access {
-	keep_bytes sub, name;
-	bool is_operator;
-	keep_bytes *folders;
-	size_t folder_count;
-	int64_t expires_at;
-} keep_access;
-
-/* DENIED: not one of ours, altered, expired, or of a retired key. Reads no account. */
-KEEP_API keep_status keep_gateway_verify_access_token(keep_gateway *gateway, keep_bytes token,
-						      int64_t now_ms, keep_memory *memory,
-						      keep_access *out,
-						      keep_error *err) KEEP_MUST_CHECK;
-/* Sign with a new key from now on; tokens of older ones are good until they expire, or with `retire`
-   no longer. */
-KEEP_API keep_status keep_gateway_renew_signing_key(keep_gateway *gateway, bool retire,
-						    keep_error *err) KEEP_MUST_CHECK;
-/* A folder grants itself and what is below it; an operator has all; an unknown or disabled account
-   nothing. */
-KEEP_API keep_status keep_gateway_may_access(keep_gateway *gateway, keep_bytes sub,
-					     keep_bytes folder, bool *may,
-					     keep_error *err) KEEP_MUST_CHECK;
-/* The same question of a verified token. */
-KEEP_API bool keep_access_covers(const keep_access *access, keep_bytes folder);
-
 /* ---------------------------------------------------------------- mail */
 
 typedef struct keep_mail {
@@ -740,9 +637,9 @@ typedef struct keep_mail {
  * The thread that a mail belongs to: the one that its own id is in, else the first that an
  * In-Reply-To is in, else the first of the references from the newest on, else a new one; in one
  * transaction, and all ids of the mail belong to it from then on. The first mapping of an id
- * stays. A new one gets its name from the mail's own id, and its subject and from. Ids in the headers
- * that cannot be one (empty, over KEEP_GATEWAY_TEXT_MAX, with control characters) are passed over.
- * *is_new (may be NULL): it was made now.
+ * stays. A new one gets its name from the mail's own id, and its subject and from. Ids in the
+ * headers that cannot be one (empty, over KEEP_GATEWAY_TEXT_MAX, with control characters) are
+ * passed over. *is_new (may be NULL): it was made now.
  */
 KEEP_API keep_status keep_gateway_thread_for(keep_gateway *gateway, const keep_mail *mail,
 					     keep_memory *memory, keep_email_thread *out,
@@ -777,7 +674,8 @@ KEEP_API keep_status keep_gateway_submit_name(keep_gateway *gateway, keep_bytes 
 					      keep_bytes name, keep_error *err) KEEP_MUST_CHECK;
 /*
  * Make the group (its folder is the name), its routes (default, and the prefixes @ and #) and the
- * welcome, an inbound message of the sender "onboarding" (absent: a text of ours), in one transaction.
+ * welcome, an inbound message of the sender "onboarding" (absent: a text of ours), in one
+ * transaction.
  */
 KEEP_API keep_status keep_gateway_approve_onboarding(keep_gateway *gateway, keep_bytes jid,
 						     keep_bytes decided_by, keep_bytes welcome,
@@ -805,9 +703,10 @@ typedef struct keep_gateway_migration {
 /*
  * Bring the tables of `service` to version `count`: migration i makes version i + 1. All that is
  * pending runs in one exclusive transaction with its rows in `migrations`, after a verified copy of
- * the store; a failure leaves the store as it was and names the migration. Idempotent, and safe when
- * several daemons start at once. INVALID: the service's name, or "gateway"; SQL that begins or ends
- * a transaction, or that changes the gateway's own tables. CORRUPT: an applied one has changed. TOO_NEW: the store has more of them.
+ * the store; a failure leaves the store as it was and names the migration. Idempotent, and safe
+ * when several daemons start at once. INVALID: the service's name, or "gateway"; SQL that begins or
+ * ends a transaction, or that changes the gateway's own tables. CORRUPT: an applied one has
+ * changed. TOO_NEW: the store has more of them.
  */
 KEEP_API keep_status keep_gateway_migrate(keep_gateway *gateway, const char *service,
 					  const keep_gateway_migration *migrations, size_t count,
@@ -830,10 +729,12 @@ typedef struct keep_adoption {
  * kept in adopted_rows. NOT_FOUND: no such file. INVALID: it is not the source's. CONFLICT: the
  * gateway has messages already. CORRUPT: a row that cannot be read, named.
  */
-KEEP_API keep_status keep_gateway_adopt(keep_gateway *gateway, const char *file,
-					keep_adoption *out, keep_error *err) KEEP_MUST_CHECK;
+KEEP_API keep_status keep_gateway_adopt(keep_gateway *gateway, const char *file, keep_adoption *out,
+					keep_error *err) KEEP_MUST_CHECK;
 
 #ifdef __cplusplus
 }
 #endif
+
+#include "keep/gateway_accounts.h"
 #endif

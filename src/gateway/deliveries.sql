@@ -36,12 +36,6 @@ UPDATE messages SET status = 'failed', next_attempt_at = NULL, last_error = $3, 
   lease_owner = NULL
 WHERE chat_jid = $1 AND seq = $2 AND status = 'sending';
 
--- name: is_delivery_due
-SELECT EXISTS (SELECT 1 FROM delivery_queues WHERE due_at <= $1);
-
--- name: is_delivery_of_channel_due
-SELECT EXISTS (SELECT 1 FROM delivery_queues WHERE channel = $2 AND due_at <= $1);
-
 -- name: delivery_owners
 -- Whose processes are delivering.
 SELECT DISTINCT lease_owner FROM messages WHERE status = 'sending' AND lease_owner IS NOT NULL;

@@ -12,7 +12,8 @@
  *
  * What it does not do: the steps after a claim (gateway_deliveries.c).
  *
- * Tests: tests/contract/test_gateway_deliveries.c, tests/torture/test_gateway_deliveries_faults.c,
+ * Tests: tests/contract/test_gateway_delivery_claims.c,
+ * tests/torture/test_gateway_deliveries_faults.c,
  * tests/torture/test_gateway_places.c, tests/crash/test_gateway_deliveries_crash.c.
  */
 #include "gateway/gateway_deliveries.h"

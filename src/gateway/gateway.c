@@ -29,26 +29,40 @@ enum { DEFAULT_TIMEOUT_MS = 5000, READ_TRIES = 2 };
 
 /* ---------------------------------------------------------------- reading and changing */
 
+#define NO_SUCH_TABLE "42P01"
+
+/* A statement was fine when it was prepared: then it is the tables that are gone. */
+static keep_status tell_failure(keep_status status, const keep_error *why, keep_error *err)
+{
+	if (status == KEEP_MISUSE && strcmp(why->sqlstate, NO_SUCH_TABLE) == 0)
+		return kp_fail(err, KEEP_UNAVAILABLE, "the gateway's tables are gone: %s",
+			       why->message);
+	if (status != KEEP_OK && err)
+		*err = *why;
+	return status;
+}
+
 keep_status kp_gateway_read(keep_gateway *gateway, kp_gateway_query *query, void *ctx,
 			    keep_error *err)
 {
 	int64_t begun_ns = kp_monotonic_ns();
+	keep_error why = KEEP_ERROR_INIT;
 	keep_status status = KEEP_OK;
 
 	for (int i = 0; i < READ_TRIES; i++) {
 		kp_lease *lease = NULL;
 		bool is_dead;
 
-		status = kp_database_read(gateway->database, &lease, err);
+		status = kp_database_read(gateway->database, &lease, &why);
 		if (status != KEEP_OK)
-			return status;
-		status = query(ctx, lease, err);
+			break;
+		status = query(ctx, lease, &why);
 		is_dead = status == KEEP_UNAVAILABLE && lease->conn->broken;
 		kp_database_read_end(gateway->database, &lease);
 		if (!is_dead || kp_monotonic_ns() - begun_ns >= gateway->timeout_ms * 1000000)
 			break;
 	}
-	return status;
+	return tell_failure(status, &why, err);
 }
 
 /* A read that fills a list of records; the statement and its values are the caller's. */
@@ -150,17 +164,18 @@ keep_status kp_gateway_change(keep_gateway *gateway, kp_apply *apply, void *ctx,
 			      keep_error *err)
 {
 	struct change change = {gateway, apply, ctx, news};
+	keep_error why = KEEP_ERROR_INIT;
 	keep_status status;
 
 	if (gateway->read_only)
 		return kp_fail(err, KEEP_DENIED, "the gateway was opened for reading only");
-	status = kp_database_write(gateway->database, apply_and_tell, &change, err);
+	status = kp_database_write(gateway->database, apply_and_tell, &change, &why);
 	if (status != KEEP_OK && status != KEEP_UNCERTAIN)
-		return status;
+		return tell_failure(status, &why, err);
 	for (size_t i = 0; i < KP_COUNT(news_topics); i++)
 		if (gateway->notify && (news & news_topics[i].bit))
 			kp_notify_post(gateway->notify, keep_bytes_of(news_topics[i].topic));
-	return status;
+	return tell_failure(status, &why, err);
 }
 
 keep_status kp_gateway_limit(size_t limit, size_t fallback, size_t max, int64_t *out,

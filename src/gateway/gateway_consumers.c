@@ -513,6 +513,7 @@ struct standing {
 
 static keep_status read_standing(kp_sql_stmt *stmt, struct standing *standing, keep_error *err)
 {
+	enum { OTHERS_SINCE = 5 };
 	static const kp_kind kinds[] = {KP_INT, KP_INT, KP_TEXT, KP_INT, KP_TIME, KP_TIME};
 	kp_value values[KP_COUNT(kinds)];
 	bool has_row = false;
@@ -520,8 +521,14 @@ static keep_status read_standing(kp_sql_stmt *stmt, struct standing *standing, k
 
 	if (status == KEEP_OK && !has_row)
 		status = kp_fail(err, KEEP_CORRUPT, "a probe of a cursor had no row");
-	for (size_t i = 0; i < KP_COUNT(kinds) && status == KEEP_OK; i++)
+	for (size_t i = 0; i < KP_COUNT(kinds) && status == KEEP_OK; i++) {
 		status = kp_sql_column(stmt, (int)i, kinds[i], &values[i], err);
+		if (status != KEEP_CORRUPT || i != OTHERS_SINCE)
+			continue;
+		/* Another chat's cursor is damaged: invariant 5. */
+		values[i] = kp_null_value(KP_TIME);
+		status = KEEP_OK;
+	}
 	if (status != KEEP_OK)
 		return status;
 	*standing = (struct standing){.has_chat = !values[0].is_null,

@@ -30,16 +30,16 @@ struct keep_gateway {
 	char service[KP_SERVICE_SIZE];
 	char owner[KP_OWNER_TEXT_SIZE]; /* this process, in lease columns */
 	bool read_only, relaxed;
-	bool listens;        /* LISTEN works */
-	char channel[48];    /* of NOTIFY */
-	kp_notify *notify;   /* SQLite: beside the file; NULL: waits poll */
+	bool listens;      /* LISTEN works */
+	char channel[48];  /* of NOTIFY */
+	kp_notify *notify; /* SQLite: beside the file; NULL: waits poll */
 	int64_t timeout_ms;
 	atomic_int cancelled;
 	struct kp_gateway_waits *waits;   /* gateway_wait.c */
 	struct kp_gateway_routes *routes; /* gateway_routes.c: compiled routes */
 };
 
-/* ---------------------------------------------------------------- reading and changing (gateway.c) */
+/* -------------------------------- reading and changing (gateway.c) */
 
 /* Something that is read on a leased connection. It may run twice: a connection that died while it
    was idle is replaced once. Its outputs are written anew each time. */
@@ -62,8 +62,8 @@ enum kp_gateway_news {
 	KP_NEWS_INPUT = 1,   /* consumers: keep_gateway_wait */
 	KP_NEWS_DELIVERY = 2 /* adapters: keep_gateway_wait_deliveries */
 };
-/* Run `apply` in a writing transaction (sql.h: kp_apply's rules), and wake whom `news` names when it
-   is stored. DENIED: read-only. */
+/* Run `apply` in a writing transaction (sql.h: kp_apply's rules), and wake whom `news` names when
+   it is stored. DENIED: read-only. */
 keep_status kp_gateway_change(keep_gateway *gateway, kp_apply *apply, void *ctx, unsigned news,
 			      keep_error *err) KEEP_MUST_CHECK;
 
@@ -77,7 +77,7 @@ static inline int64_t kp_gateway_now(int64_t now_ms)
 keep_status kp_gateway_limit(size_t limit, size_t fallback, size_t max, int64_t *out,
 			     keep_error *err) KEEP_MUST_CHECK;
 
-/* ---------------------------------------------------------------- checks (gateway_check.c)
+/* -------------------------------- checks (gateway_check.c)
  *
  * Each names `what` (a column) in its message, and never quotes a text that may be long or secret.
  */
@@ -112,31 +112,31 @@ static inline keep_bytes kp_channel_of(keep_bytes jid)
 	return colon ? (keep_bytes){jid.data, (size_t)(colon - jid.data)} : KEEP_BYTES("");
 }
 
-/* ---------------------------------------------------------------- consumers */
+/* -------------------------------- consumers */
 
 /* Make a consumer that is not there, before every chat's first message; OK when it is. */
 keep_status kp_consumer_make(keep_gateway *gateway, keep_bytes consumer, int64_t now_ms,
 			     keep_error *err) KEEP_MUST_CHECK;
 
-/* ---------------------------------------------------------------- waiting (gateway_wait.c) */
+/* -------------------------------- waiting (gateway_wait.c) */
 
 /* Once, when everything that tells of news is open. */
 keep_status kp_gateway_waits_open(keep_gateway *gateway, keep_error *err) KEEP_MUST_CHECK;
 void kp_gateway_waits_close(keep_gateway *gateway); /* also when it was not opened */
 
-/* ---------------------------------------------------------------- routes (gateway_routes.c) */
+/* -------------------------------- routes (gateway_routes.c) */
 
 keep_status kp_gateway_routes_open(keep_gateway *gateway, keep_error *err) KEEP_MUST_CHECK;
 void kp_gateway_routes_close(keep_gateway *gateway); /* also when it was not opened */
 /* Inside a writing transaction, by everyone who changes routes of `jid`: compiled ones are over. */
 keep_status kp_routes_changed(kp_lease *lease, keep_bytes jid, keep_error *err) KEEP_MUST_CHECK;
 
-/* ---------------------------------------------------------------- messages (gateway_messages.c) */
+/* -------------------------------- messages (gateway_messages.c) */
 
 /*
  * Inside a writing transaction: store one message and renew its chat. `message` is complete but for
- * seq, which is given out here; `chat` may be NULL. The one way in for messages: adapters', agents',
- * the scheduler's, onboarding's.
+ * seq, which is given out here; `chat` may be NULL. The one way in for messages: adapters',
+ * agents', the scheduler's, onboarding's.
  */
 keep_status kp_message_put(kp_lease *lease, keep_message *message, const keep_chat *chat,
 			   bool has_timestamp, keep_put_result *result,
@@ -145,8 +145,8 @@ keep_status kp_message_put(kp_lease *lease, keep_message *message, const keep_ch
 keep_message kp_message_inbound(keep_bytes jid, keep_bytes id, keep_bytes sender,
 				keep_bytes content, int64_t now_ms);
 
-/* What gateway_batch.c does with many, kp_message_put does with one: check, complete, then inside of
-   a writing transaction probe, add, and save the chat. */
+/* What gateway_batch.c does with many, kp_message_put does with one: check, complete, then inside
+   of a writing transaction probe, add, and save the chat. */
 keep_status kp_message_check(const keep_message *message, keep_error *err) KEEP_MUST_CHECK;
 /* Everything that is the store's to say of an inbound message, and the defaults. */
 keep_message kp_message_complete(const keep_message *given, int64_t now_ms);
@@ -180,7 +180,7 @@ keep_status kp_message_add(kp_lease *lease, keep_message *message, kp_chat_state
 keep_status kp_message_save_chat(kp_lease *lease, const kp_chat_state *state,
 				 const keep_chat *given, keep_error *err) KEEP_MUST_CHECK;
 
-/* ---------------------------------------------------------------- accounts (gateway_accounts.c) */
+/* -------------------------------- accounts (gateway_accounts.c) */
 
 /* Inside a transaction: the account of that sub. */
 keep_status kp_user_find(kp_lease *lease, keep_bytes sub, kp_arena *arena, keep_auth_user *user,

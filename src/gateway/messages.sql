@@ -8,7 +8,7 @@ SELECT 1;
 -- The writers of all processes follow each other.
 UPDATE store_changes SET changes = changes + 1 WHERE name = 'messages';
 
--- name: probe_message
+-- name: probe_message only sqlite
 -- What a put must know of its chat and of a message with the same key; always one row.
 SELECT chats.last_seq, chats.last_input_seq, chats.last_message_at,
   messages.seq, messages.sender, messages.content, messages.verb, messages.topic,
@@ -17,6 +17,22 @@ SELECT chats.last_seq, chats.last_input_seq, chats.last_message_at,
 FROM (SELECT 1 AS one) AS always
 LEFT JOIN chats ON chats.jid = $1
 LEFT JOIN messages ON messages.chat_jid = $1 AND messages.id = $2;
+
+-- name: probe_message only postgres
+-- The same. While a table is new all indexes that begin with the chat cost the planner the same, and
+-- its plan is kept until the table is analyzed; only one of them has the order that is asked for.
+SELECT chats.last_seq, chats.last_input_seq, chats.last_message_at,
+  stored.seq, stored.sender, stored.content, stored.verb, stored.topic, stored.reply_to_id,
+  stored.forwarded_from, stored.group_folder, stored.turn_id, stored.attachments,
+  stored."timestamp", stored.is_from_me
+FROM (SELECT 1 AS one) AS always
+LEFT JOIN chats ON chats.jid = $1
+LEFT JOIN LATERAL (
+  SELECT messages.id, messages.seq, messages.sender, messages.content, messages.verb, messages.topic,
+    messages.reply_to_id, messages.forwarded_from, messages.group_folder, messages.turn_id,
+    messages.attachments, messages."timestamp", messages.is_from_me
+  FROM messages WHERE messages.chat_jid = $1 AND messages.id >= $2 ORDER BY messages.id LIMIT 1
+) AS stored ON stored.id = $2;
 
 -- name: probe_messages only sqlite
 -- The same for [[chat, id], …], a row for each, in their order.
@@ -31,19 +47,21 @@ ORDER BY wanted.key;
 
 -- name: probe_messages only postgres
 -- The same for [[chat, id], …], a row for each, in their order; LIMIT keeps it to lookups by key.
-SELECT chat.last_seq, chat.last_input_seq, chat.last_message_at, stored.*
+SELECT chat.last_seq, chat.last_input_seq, chat.last_message_at,
+  stored.seq, stored.sender, stored.content, stored.verb, stored.topic, stored.reply_to_id,
+  stored.forwarded_from, stored.group_folder, stored.turn_id, stored.attachments,
+  stored."timestamp", stored.is_from_me
 FROM json_array_elements(CAST($1 AS json)) WITH ORDINALITY AS wanted (value, place)
 LEFT JOIN LATERAL (
   SELECT last_seq, last_input_seq, last_message_at FROM chats
   WHERE chats.jid = wanted.value ->> 0 LIMIT 1
 ) AS chat ON TRUE
 LEFT JOIN LATERAL (
-  SELECT messages.seq, messages.sender, messages.content, messages.verb, messages.topic,
-  messages.reply_to_id, messages.forwarded_from, messages.group_folder, messages.turn_id,
-  messages.attachments, messages."timestamp", messages.is_from_me
-  FROM messages WHERE messages.chat_jid = wanted.value ->> 0 AND messages.id = wanted.value ->> 1
-  LIMIT 1
-) AS stored ON TRUE
+  SELECT messages.id, messages.seq, messages.sender, messages.content, messages.verb, messages.topic,
+    messages.reply_to_id, messages.forwarded_from, messages.group_folder, messages.turn_id,
+    messages.attachments, messages."timestamp", messages.is_from_me
+  FROM messages WHERE messages.chat_jid = wanted.value ->> 0 AND messages.id >= wanted.value ->> 1 ORDER BY messages.id LIMIT 1
+) AS stored ON stored.id = wanted.value ->> 1
 ORDER BY wanted.place;
 
 -- name: insert_message

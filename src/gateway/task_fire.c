@@ -426,11 +426,11 @@ static keep_status change(struct tick *tick, kp_apply *apply, keep_error *err)
 	return status;
 }
 
-/* May a row be at fault? The other statuses are the database's, and stand for all. */
+/* May a row be at fault? The other statuses are the database's, and stand for all: a full disk is
+   no failed attempt of a task. */
 static bool is_a_rows_fault(keep_status status)
 {
-	return status == KEEP_INVALID || status == KEEP_CONFLICT || status == KEEP_CORRUPT ||
-	       status == KEEP_FULL;
+	return status == KEEP_INVALID || status == KEEP_CONFLICT || status == KEEP_CORRUPT;
 }
 
 /* Invariant 4: note that a task cannot be fired, as well as it can be read. */

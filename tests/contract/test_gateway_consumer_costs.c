@@ -189,11 +189,11 @@ static void fill_values(void)
 {
 	const kp_value consumer = kp_text_value(KEEP_BYTES("router"));
 	const kp_value jid = kp_text_value(KEEP_BYTES("a:5")), limit = kp_int_value(200);
-	const kp_value jids = kp_json_value(KEEP_BYTES("[\"a:5\",\"a:7\"]"));
+	const kp_value wanted = kp_json_value(KEEP_BYTES("[\"a:5\",\"a:7\"]"));
 	const kp_value places = kp_json_value(KEEP_BYTES("[[\"a:5\",1],[\"a:7\",1]]"));
 	const kp_value values[][3] = {
 		{consumer, limit},
-		{consumer, limit, jids},
+		{consumer, limit, wanted},
 		{consumer},
 		{consumer, jid},
 		{places, kp_int_value(1), kp_int_value(2)},

@@ -13,6 +13,7 @@ enum { CHILD_SECONDS = 150, NOBODY = 65534 };
 
 void in_child(void (*run)(void *ctx), void *ctx)
 {
+	long alive = kp_alloc_live(); /* what a test that failed has left */
 	int ended = 0;
 	pid_t child;
 
@@ -22,7 +23,8 @@ void in_child(void (*run)(void *ctx), void *ctx)
 	if (child == 0) {
 		alarm(CHILD_SECONDS);
 		run(ctx);
-		WANT(kp_alloc_live() == 0, "%ld blocks are still alive", kp_alloc_live());
+		WANT(kp_alloc_live() == alive, "%ld blocks are still alive",
+		     kp_alloc_live() - alive);
 		fflush(stdout);
 		_exit(0);
 	}
@@ -196,4 +198,30 @@ void remove_sidecars(const char *file)
 		snprintf(path, sizeof path, "%s%s", file, names[i]);
 		(void)unlink(path);
 	}
+}
+
+void harm_file(const char *path, enum harm how, uint64_t seed)
+{
+	keep_buffer bytes = KEEP_BUFFER_INIT;
+	struct stat st;
+
+	if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+		return;
+	read_file(path, &bytes);
+	switch (how) {
+	case HARM_RANDOM: write_random(path, bytes.len ? bytes.len : 5000, seed); break;
+	case HARM_EMPTY: write_file(path, KEEP_BYTES("")); break;
+	case HARM_CUT:
+		write_file(path, (keep_bytes){bytes.data ? bytes.data : "", bytes.len / 2});
+		break;
+	case HARM_LONGER: write_random(path, bytes.len + 3001, seed); break;
+	case HARM_FLIPPED:
+		if (bytes.len > 0)
+			bytes.data[next_random(&seed) % bytes.len] ^= 0x10;
+		write_file(path, kp_buffer_bytes(&bytes));
+		break;
+	case HARM_GONE: WANT(unlink(path) == 0, "unlink"); break;
+	case HARMS: break;
+	}
+	keep_buffer_release(&bytes);
 }

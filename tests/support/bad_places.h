@@ -74,4 +74,8 @@ void want_file(const char *path, const keep_buffer *wanted, const char *when);
 /* What lies beside a SQLite file. */
 void remove_sidecars(const char *file);
 
+enum harm { HARM_RANDOM, HARM_EMPTY, HARM_CUT, HARM_LONGER, HARM_FLIPPED, HARM_GONE, HARMS };
+/* Of a file that is there. */
+void harm_file(const char *path, enum harm how, uint64_t seed);
+
 #endif

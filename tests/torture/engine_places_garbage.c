@@ -368,34 +368,6 @@ void a_newer_schema_is_refused_and_left_alone(void **state)
 
 /* ---------------------------------------------------------------- sidecars */
 
-enum harm { RANDOM, EMPTY, CUT, LONGER, FLIPPED, GONE, HARMS };
-
-static void harm(const char *path, enum harm how, uint64_t seed)
-{
-	keep_buffer bytes = KEEP_BUFFER_INIT;
-	struct stat st;
-
-	if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
-		return;
-	read_file(path, &bytes);
-	switch (how) {
-	case RANDOM: write_random(path, bytes.len ? bytes.len : 5000, seed); break;
-	case EMPTY: write_file(path, KEEP_BYTES("")); break;
-	case CUT:
-		write_file(path, (keep_bytes){bytes.data ? bytes.data : "", bytes.len / 2});
-		break;
-	case LONGER: write_random(path, bytes.len + 3001, seed); break;
-	case FLIPPED:
-		if (bytes.len > 0)
-			bytes.data[next_random(&seed) % bytes.len] ^= 0x10;
-		write_file(path, kp_buffer_bytes(&bytes));
-		break;
-	case GONE: WANT(unlink(path) == 0, "unlink"); break;
-	case HARMS: break;
-	}
-	keep_buffer_release(&bytes);
-}
-
 /* Their names as a store leaves them, and some it leaves only when it is killed. */
 static size_t list_sidecars(const place *at, char names[][160])
 {
@@ -428,10 +400,10 @@ static void harm_sidecars(void *ctx)
 			char when[180];
 
 			snprintf(when, sizeof when, "%.150s, harm %d", names[i], how);
-			if (access(names[i], F_OK) != 0 && how != GONE)
+			if (access(names[i], F_OK) != 0 && how != HARM_GONE)
 				write_random(names[i], 4096, next_random(&seed));
 			else
-				harm(names[i], (enum harm)how, next_random(&seed));
+				harm_file(names[i], (enum harm)how, next_random(&seed));
 			WANT(try_open(at->url, false, false, &engine, &err) == KEEP_OK, "%s: %s",
 			     when, err.message);
 			documents_expect(engine, &docs, 0, when);
