@@ -39,6 +39,7 @@ struct claim {
 	struct due *due;
 	size_t count;
 	size_t unreadable;   /* of them */
+	bool is_due;         /* there may be something to claim */
 	keep_memory texts;   /* of `due` */
 	keep_memory *memory; /* of the answer */
 	keep_message_list list;
@@ -359,6 +360,32 @@ static keep_status apply_claim(void *ctx, kp_lease *lease, keep_error *err)
 	return status;
 }
 
+/* A look before the change: mostly nothing is due, and nothing is to be locked for that. */
+static keep_status query_due(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct claim *claim = ctx;
+	keep_bytes *dead = kp_arena_alloc(&claim->texts, OWNERS_MAX * sizeof *dead);
+	const kp_value channel = kp_text_value(claim->channel);
+	kp_value due = kp_null_value(KP_TIME);
+	kp_sql_stmt *stmt = NULL;
+	bool has_row = false;
+	keep_status status = dead ? find_dead_owners(claim, lease, dead, &claim->count, err)
+				  : kp_fail_memory(err, "a claim");
+
+	if (status == KEEP_OK)
+		status = kp_lease_bind(lease,
+				       channel.is_null ? KP_GATEWAY_DELIVERIES_DUE_ANYWHERE
+						       : KP_GATEWAY_DELIVERIES_DUE,
+				       &channel, channel.is_null ? 0 : 1, &stmt, err);
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &has_row, err);
+	if (status == KEEP_OK && has_row)
+		status = kp_sql_column(stmt, 0, KP_TIME, &due, err);
+	kp_sql_reset(stmt);
+	claim->is_due = claim->count || (!due.is_null && due.integer <= claim->now_ms);
+	return status;
+}
+
 static keep_status check_channel(keep_bytes channel, keep_error *err)
 {
 	return kp_check_text("channel", channel, KEEP_GATEWAY_TEXT_MAX, KP_MAY_BE_ABSENT, err);
@@ -388,6 +415,8 @@ keep_status keep_gateway_claim_deliveries(keep_gateway *gateway, keep_bytes chan
 	if (!claim.due || !claim.list.items)
 		status = kp_fail_memory(err, "a claim");
 	if (status == KEEP_OK)
+		status = kp_gateway_read(gateway, query_due, &claim, err);
+	if (status == KEEP_OK && (claim.is_due || gateway->read_only))
 		status = kp_gateway_change(gateway, apply_claim, &claim, KP_NEWS_NONE, err);
 	if (status == KEEP_OK)
 		*out = claim.list;

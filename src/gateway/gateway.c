@@ -135,6 +135,30 @@ keep_status kp_gateway_get(keep_gateway *gateway, size_t statement, const kp_val
 	return status;
 }
 
+static keep_status query_row(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct single *single = ctx;
+	kp_sql_stmt *stmt = NULL;
+	keep_status status = kp_lease_bind(lease, single->listing.statement, single->listing.values,
+					   single->listing.value_count, &stmt, err);
+
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &single->found, err);
+	kp_sql_reset(stmt);
+	return status;
+}
+
+keep_status kp_gateway_has(keep_gateway *gateway, size_t statement, const kp_value *values,
+			   size_t value_count, bool *has_row, keep_error *err)
+{
+	struct single single = {
+		.listing = {.statement = statement, .values = values, .value_count = value_count}};
+	keep_status status = kp_gateway_read(gateway, query_row, &single, err);
+
+	*has_row = status == KEEP_OK && single.found;
+	return status;
+}
+
 /* A change and whom it wakes. */
 struct change {
 	const keep_gateway *gateway;

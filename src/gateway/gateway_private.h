@@ -56,6 +56,10 @@ keep_status kp_gateway_get(keep_gateway *gateway, size_t statement, const kp_val
 			   size_t value_count, const kp_record *record, kp_arena *arena,
 			   void *object, bool *found, keep_error *err) KEEP_MUST_CHECK;
 
+/* Does the statement give a row? */
+keep_status kp_gateway_has(keep_gateway *gateway, size_t statement, const kp_value *values,
+			   size_t value_count, bool *has_row, keep_error *err) KEEP_MUST_CHECK;
+
 /* Who is woken after a change; bits. */
 enum kp_gateway_news {
 	KP_NEWS_NONE = 0,

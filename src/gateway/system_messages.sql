@@ -65,3 +65,6 @@ DELETE FROM lost_claims WHERE group_id = $1 AND turn_id = $2;
 
 -- name: sweep_lost_claims
 DELETE FROM lost_claims WHERE lost_at < $1;
+
+-- name: has_system_messages
+SELECT 1 FROM system_messages WHERE group_id = $1 LIMIT 1;
