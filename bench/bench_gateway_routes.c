@@ -40,8 +40,11 @@ static const char text[] =
 
 static void write_match(const char *type, size_t i, char out[80])
 {
-	static const char *const patterns[] = {"invoice-[0-9]+-%zu", "^(?:order|ticket) +%zu$",
-					       "please.*number %zu\\b", "(?i)week[a-z]* %zu"};
+	/* What stands before the number and after it. */
+	static const char *const patterns[][2] = {{"invoice-[0-9]+-", ""},
+						  {"^(?:order|ticket) +", "$"},
+						  {"please.*number ", "\\b"},
+						  {"(?i)week[a-z]* ", ""}};
 
 	if (strcmp(type, "command") == 0)
 		snprintf(out, 80, "/run%zu", i);
@@ -54,7 +57,7 @@ static void write_match(const char *type, size_t i, char out[80])
 	else if (strcmp(type, "verb") == 0)
 		snprintf(out, 80, "verb%zu", i);
 	else
-		snprintf(out, 80, patterns[i % 4], i);
+		snprintf(out, 80, "%s%zu%s", patterns[i % 4][0], i, patterns[i % 4][1]);
 }
 
 /* All of one type, or of each in turns; the last is a default when something is to match. */
