@@ -321,7 +321,7 @@ static void two_processes_with_two_halves_make_one_thread_each(void **state)
 	for (int i = 0; i < 2; i++) {
 		children[i] = fork();
 		if (children[i] == 0) {
-			execl("/proc/self/exe", "half", gateway_kind(), "half", url,
+			execl(gateway_program(), "half", gateway_kind(), "half", url,
 			      i ? "answer" : "question", (char *)NULL);
 			_exit(127);
 		}

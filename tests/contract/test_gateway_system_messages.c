@@ -589,8 +589,8 @@ static void *write_many(void *ctx)
 	struct race *race = ctx;
 
 	for (int i = 0; i < EACH; i++) {
+		keep_system_message message;
 		char body[32];
-		keep_system_message message = make("g", "e", body);
 
 		snprintf(body, sizeof body, "%d-%d", race->number, i);
 		message = make("g", "e", body);
@@ -697,7 +697,7 @@ static pid_t start_claimant(int *fd)
 	snprintf(number, sizeof number, "%d", fds[1]);
 	child = fork();
 	if (child == 0) {
-		execl("/proc/self/exe", "claimant", gateway_kind(), "claimant", url, number,
+		execl(gateway_program(), "claimant", gateway_kind(), "claimant", url, number,
 		      (char *)NULL);
 		_exit(127);
 	}

@@ -173,7 +173,7 @@ static pid_t start_putter(const char *jid, const char *id)
 	pid_t child = fork();
 
 	if (child == 0) {
-		execl("/proc/self/exe", "test_gateway_wait", "put", url, jid, id, (char *)NULL);
+		execl(gateway_program(), "test_gateway_wait", "put", url, jid, id, (char *)NULL);
 		_exit(9);
 	}
 	assert_true(child > 0);
@@ -419,7 +419,7 @@ static void messages_are_told_within_moments(void **state)
 	if (child == 0) {
 		dup2(to_child[0], 0);
 		dup2(from_child[1], 1);
-		execl("/proc/self/exe", "test_gateway_wait", "puts", url, (char *)NULL);
+		execl(gateway_program(), "test_gateway_wait", "puts", url, (char *)NULL);
 		_exit(9);
 	}
 	for (int i = 0; i < MESSAGES; i++) {

@@ -5,6 +5,7 @@
 
 #include "temp_folder.h"
 
+static const char *program;
 static temp_folder folder;
 static bool is_file;
 static int stores; /* so many were made; the last one is the present one */
@@ -38,8 +39,14 @@ static void format_url(int number, char url[GATEWAY_URL_MAX])
 			 find_word(server, "user=", user), schema);
 }
 
+const char *gateway_program(void)
+{
+	return program;
+}
+
 void gateway_begin(int argc, char **argv)
 {
+	program = argv[0];
 	is_file = argc > 1 && strcmp(argv[1], "sqlite") == 0;
 	if (!is_file && (argc < 2 || strcmp(argv[1], "postgres") != 0)) {
 		fprintf(stderr, "wrong use: the argument is sqlite or postgres\n");

@@ -19,6 +19,8 @@
 /* Wrong use ends the program. */
 void gateway_begin(int argc, char **argv);
 void gateway_end(void);
+/* This program's file, to be started again: /proc/self/exe is another one's under Valgrind. */
+const char *gateway_program(void);
 /* "sqlite" or "postgres" */
 const char *gateway_kind(void);
 bool gateway_is_file(void);
