@@ -197,6 +197,20 @@ void kp_arena_release(kp_arena *arena)
 	*arena = (kp_arena){.head = NULL};
 }
 
+keep_status kp_text_copy(const char *text, char **out, keep_error *err)
+{
+	size_t size = text ? strlen(text) + 1 : 0;
+
+	*out = NULL;
+	if (!text)
+		return KEEP_OK;
+	*out = kp_alloc(size);
+	if (!*out)
+		return kp_fail_memory(err, "a text");
+	memcpy(*out, text, size);
+	return KEEP_OK;
+}
+
 void kp_arena_wipe(kp_arena *arena)
 {
 	for (struct keep_chunk *chunk = arena->head; chunk; chunk = chunk->next)

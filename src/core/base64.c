@@ -100,6 +100,15 @@ keep_status kp_base64_decode(keep_bytes text, keep_buffer *out, keep_error *err)
 	return KEEP_OK;
 }
 
+int kp_hex_digit(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	if (digit >= 'a' && digit <= 'f')
+		return digit - 'a' + 10;
+	return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
+}
+
 void kp_hex_format(keep_bytes bytes, char *out)
 {
 	static const char hex[] = "0123456789abcdef";

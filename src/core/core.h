@@ -25,6 +25,8 @@ void *kp_alloc(size_t size) KEEP_MUST_CHECK;      /* NULL when out of memory */
 void *kp_alloc_zero(size_t size) KEEP_MUST_CHECK; /* the same, zeroed */
 void *kp_realloc(void *ptr, size_t size) KEEP_MUST_CHECK;
 void kp_free(void *ptr);
+/* A copy of a zero-terminated text, for kp_free; NULL stays NULL. */
+keep_status kp_text_copy(const char *text, char **out, keep_error *err) KEEP_MUST_CHECK;
 void kp_wipe(void *ptr, size_t size); /* overwrite a secret so that no compiler drops it */
 long kp_alloc_live(void);             /* blocks not yet freed; tests assert 0 */
 
@@ -95,6 +97,7 @@ bool kp_real_format(double value, char text[KP_REAL_TEXT_SIZE]);
 /* RFC 4648 base64 with padding; decode is strict: INVALID for anything that encode never writes. */
 keep_status kp_base64_encode(keep_bytes bytes, keep_buffer *out, keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_base64_decode(keep_bytes text, keep_buffer *out, keep_error *err) KEEP_MUST_CHECK;
+int kp_hex_digit(char digit);                    /* 0 to 15 in either case, or -1 */
 void kp_hex_format(keep_bytes bytes, char *out); /* 2 * len lower-case digits and a zero byte */
 
 /* ---------------------------------------------------------------- JSON (json_read.c, json_write.c)

@@ -81,17 +81,11 @@ static int32_t read_hex(keep_bytes text, size_t at)
 	if (text.len < 4 || at > text.len - 4)
 		return -1;
 	for (size_t i = at; i < at + 4; i++) {
-		char digit = text.data[i];
+		int digit = kp_hex_digit(text.data[i]);
 
-		code *= 16;
-		if (digit >= '0' && digit <= '9')
-			code += digit - '0';
-		else if (digit >= 'a' && digit <= 'f')
-			code += digit - 'a' + 10;
-		else if (digit >= 'A' && digit <= 'F')
-			code += digit - 'A' + 10;
-		else
+		if (digit < 0)
 			return -1;
+		code = code * 16 + digit;
 	}
 	return code;
 }

@@ -368,8 +368,9 @@ static keep_status query_due(void *ctx, kp_lease *lease, keep_error *err)
 	const kp_value channel = kp_text_value(claim->channel);
 	kp_value due = kp_null_value(KP_TIME);
 	kp_sql_stmt *stmt = NULL;
+	size_t dead_count = 0;
 	bool has_row = false;
-	keep_status status = dead ? find_dead_owners(claim, lease, dead, &claim->count, err)
+	keep_status status = dead ? find_dead_owners(claim, lease, dead, &dead_count, err)
 				  : kp_fail_memory(err, "a claim");
 
 	if (status == KEEP_OK)
@@ -382,7 +383,7 @@ static keep_status query_due(void *ctx, kp_lease *lease, keep_error *err)
 	if (status == KEEP_OK && has_row)
 		status = kp_sql_column(stmt, 0, KP_TIME, &due, err);
 	kp_sql_reset(stmt);
-	claim->is_due = claim->count || (!due.is_null && due.integer <= claim->now_ms);
+	claim->is_due = dead_count || (!due.is_null && due.integer <= claim->now_ms);
 	return status;
 }
 

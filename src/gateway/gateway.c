@@ -106,7 +106,7 @@ keep_status kp_gateway_list(keep_gateway *gateway, size_t statement, const kp_va
 /* A read of one record. */
 struct single {
 	struct listing listing;
-	void *object;
+	void *object; /* NULL: only whether there is one */
 	bool found;
 };
 
@@ -117,9 +117,12 @@ static keep_status query_single(void *ctx, kp_lease *lease, keep_error *err)
 	keep_status status = kp_lease_bind(lease, single->listing.statement, single->listing.values,
 					   single->listing.value_count, &stmt, err);
 
+	if (status == KEEP_OK && single->object)
+		return kp_record_read_one(stmt, single->listing.record, single->object,
+					  single->listing.arena, &single->found, err);
 	if (status == KEEP_OK)
-		status = kp_record_read_one(stmt, single->listing.record, single->object,
-					    single->listing.arena, &single->found, err);
+		status = kp_sql_step(stmt, &single->found, err);
+	kp_sql_reset(stmt);
 	return status;
 }
 
@@ -135,25 +138,12 @@ keep_status kp_gateway_get(keep_gateway *gateway, size_t statement, const kp_val
 	return status;
 }
 
-static keep_status query_row(void *ctx, kp_lease *lease, keep_error *err)
-{
-	struct single *single = ctx;
-	kp_sql_stmt *stmt = NULL;
-	keep_status status = kp_lease_bind(lease, single->listing.statement, single->listing.values,
-					   single->listing.value_count, &stmt, err);
-
-	if (status == KEEP_OK)
-		status = kp_sql_step(stmt, &single->found, err);
-	kp_sql_reset(stmt);
-	return status;
-}
-
 keep_status kp_gateway_has(keep_gateway *gateway, size_t statement, const kp_value *values,
 			   size_t value_count, bool *has_row, keep_error *err)
 {
 	struct single single = {
 		.listing = {.statement = statement, .values = values, .value_count = value_count}};
-	keep_status status = kp_gateway_read(gateway, query_row, &single, err);
+	keep_status status = kp_gateway_read(gateway, query_single, &single, err);
 
 	*has_row = status == KEEP_OK && single.found;
 	return status;
@@ -241,15 +231,6 @@ keep_status kp_gateway_check_service(const char *service, keep_error *err)
 	return KEEP_OK;
 }
 
-static keep_status copy_text(const char *text, char **out, keep_error *err)
-{
-	*out = kp_alloc(strlen(text) + 1);
-	if (!*out)
-		return kp_fail_memory(err, "a gateway");
-	memcpy(*out, text, strlen(text) + 1);
-	return KEEP_OK;
-}
-
 /* Which driver, and where. */
 static keep_status read_url(keep_gateway *gateway, const char *url, keep_error *err)
 {
@@ -262,7 +243,7 @@ static keep_status read_url(keep_gateway *gateway, const char *url, keep_error *
 		url += sizeof file_scheme - 1;
 		if (!*url)
 			return kp_fail(err, KEEP_INVALID, "URL: a file name is missing");
-		return copy_text(url, &gateway->location, err);
+		return kp_text_copy(url, &gateway->location, err);
 	}
 	if (strncmp(url, "postgres://", 11) != 0 && strncmp(url, "postgresql://", 13) != 0)
 		return kp_fail(err, KEEP_INVALID,

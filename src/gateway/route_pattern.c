@@ -182,15 +182,6 @@ static void read_named_class(struct kp_pattern_reader *reader, kp_letter_set *se
 	(void)refuse(reader, reader->at, "an unknown class in a set");
 }
 
-static int hex_digit(char byte)
-{
-	if (byte >= '0' && byte <= '9')
-		return byte - '0';
-	if (byte >= 'a' && byte <= 'f')
-		return byte - 'a' + 10;
-	return byte >= 'A' && byte <= 'F' ? byte - 'A' + 10 : -1;
-}
-
 /* \x41 or \x{1f600}; `at` is behind the x. */
 static uint32_t read_hex(struct kp_pattern_reader *reader)
 {
@@ -200,8 +191,8 @@ static uint32_t read_hex(struct kp_pattern_reader *reader)
 	uint32_t letter = 0;
 
 	reader->at += braces;
-	while (digits < max && reader->at < reader->end && hex_digit(*reader->at) >= 0) {
-		letter = letter * 16 + (uint32_t)hex_digit(*reader->at++);
+	while (digits < max && reader->at < reader->end && kp_hex_digit(*reader->at) >= 0) {
+		letter = letter * 16 + (uint32_t)kp_hex_digit(*reader->at++);
 		digits++;
 	}
 	if (!digits || (!braces && digits < 2) || (braces && !has(reader, "}")) || !letter ||

@@ -11,6 +11,8 @@
  */
 #include "operations/operations_gateway.h"
 
+#include <string.h>
+
 #define MESSAGE_INPUTS                                                                             \
 	KP_NEEDED_TEXT(1, "chat_jid", "The chat: <channel>:<id>."),                                \
 		KP_NEEDED_TEXT(2, "id", "The platform's id of the message, unique in its chat."),  \
@@ -118,24 +120,6 @@ static keep_status run_put(kp_call *call, keep_error *err)
 	return status;
 }
 
-static keep_status read_element(const kp_json *json, kp_arena *arena, keep_message *message,
-				keep_error *err)
-{
-	kp_argument arguments[KP_COUNT(element_inputs)];
-	keep_status status;
-
-	if (json->kind != KP_JSON_OBJECT)
-		return kp_fail(err, KEEP_INVALID, "%s where an object belongs",
-			       kp_json_kind_name(json->kind));
-	status = kp_inputs_read(element_inputs, KP_COUNT(element_inputs), json, false, arena,
-				arguments, err);
-	*message = (keep_message){.timestamp = 0};
-	if (status == KEEP_OK)
-		kp_arguments_to_record(element_inputs, KP_COUNT(element_inputs), arguments,
-				       &kp_message_record, message);
-	return status;
-}
-
 static keep_status put_rows(kp_call *call, const keep_put_result *results, size_t count,
 			    keep_error *err)
 {
@@ -166,8 +150,11 @@ static keep_status run_put_many(kp_call *call, keep_error *err)
 	results = kp_arena_alloc(call->arena, (count + 1) * sizeof *results);
 	if (!messages || !results)
 		return kp_fail_memory(err, "messages");
+	memset(messages, 0, count * sizeof *messages);
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
-		status = read_element(&array->list.items[i], call->arena, &messages[i], err);
+		status = kp_element_to_record(&array->list.items[i], element_inputs,
+					      KP_COUNT(element_inputs), &kp_message_record,
+					      &messages[i], call->arena, err);
 		if (status != KEEP_OK)
 			status = kp_prefix(err, status, "messages[%zu]", i);
 	}

@@ -7,6 +7,8 @@
  */
 #include "operations/operations_gateway.h"
 
+#include <string.h>
+
 static const char *const type_words[] = {"command", "prefix", "pattern", "keyword",
 					 "sender",  "verb",   "default", NULL};
 
@@ -87,24 +89,6 @@ static keep_status run_remove(kp_call *call, keep_error *err)
 		call, keep_gateway_remove_route(call->handle, kp_call_integer(call, "id"), err));
 }
 
-static keep_status read_element(const kp_json *json, kp_arena *arena, keep_route *route,
-				keep_error *err)
-{
-	kp_argument arguments[KP_COUNT(element_inputs)];
-	keep_status status;
-
-	if (json->kind != KP_JSON_OBJECT)
-		return kp_fail(err, KEEP_INVALID, "%s where an object belongs",
-			       kp_json_kind_name(json->kind));
-	status = kp_inputs_read(element_inputs, KP_COUNT(element_inputs), json, false, arena,
-				arguments, err);
-	*route = (keep_route){.seq = 0};
-	if (status == KEEP_OK)
-		kp_arguments_to_record(element_inputs, KP_COUNT(element_inputs), arguments,
-				       &kp_route_record, route);
-	return status;
-}
-
 static keep_status run_set(kp_call *call, keep_error *err)
 {
 	const kp_json *array = kp_call_argument(call, "routes")->json;
@@ -114,8 +98,11 @@ static keep_status run_set(kp_call *call, keep_error *err)
 
 	if (!routes)
 		return kp_fail_memory(err, "routes");
+	memset(routes, 0, count * sizeof *routes);
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
-		status = read_element(&array->list.items[i], call->arena, &routes[i], err);
+		status = kp_element_to_record(&array->list.items[i], element_inputs,
+					      KP_COUNT(element_inputs), &kp_route_record,
+					      &routes[i], call->arena, err);
 		if (status != KEEP_OK)
 			status = kp_prefix(err, status, "routes[%zu]", i);
 	}

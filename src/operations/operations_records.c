@@ -49,6 +49,22 @@ void kp_arguments_to_record(const kp_input *inputs, size_t count, const kp_argum
 				put_argument(&record->fields[k], &arguments[i], object);
 }
 
+keep_status kp_element_to_record(const kp_json *element, const kp_input *inputs, size_t count,
+				 const kp_record *record, void *object, kp_arena *arena,
+				 keep_error *err)
+{
+	kp_argument arguments[KP_INPUTS_MAX];
+	keep_status status;
+
+	if (element->kind != KP_JSON_OBJECT)
+		return kp_fail(err, KEEP_INVALID, "%s where an object belongs",
+			       kp_json_kind_name(element->kind));
+	status = kp_inputs_read(inputs, count, element, false, arena, arguments, err);
+	if (status == KEEP_OK)
+		kp_arguments_to_record(inputs, count, arguments, record, object);
+	return status;
+}
+
 void kp_call_record(const kp_call *call, const kp_record *record, void *object)
 {
 	kp_arguments_to_record(call->operation->inputs, call->operation->input_count,

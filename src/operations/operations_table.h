@@ -252,6 +252,11 @@ void kp_call_close_rows(kp_call *call);
 /* Set the fields of `object` that have an input of their name; all others stay as they are. */
 void kp_arguments_to_record(const kp_input *inputs, size_t count, const kp_argument *arguments,
 			    const kp_record *record, void *object);
+/* The same with an element of an ARRAY, which is an object of such inputs. At most KP_INPUTS_MAX;
+   texts borrow from it or live in `arena`. INVALID names what is wrong. */
+keep_status kp_element_to_record(const kp_json *element, const kp_input *inputs, size_t count,
+				 const kp_record *record, void *object, kp_arena *arena,
+				 keep_error *err) KEEP_MUST_CHECK;
 /* The same with what the call was given. */
 void kp_call_record(const kp_call *call, const kp_record *record, void *object);
 /* The result: one record, or `count` of them, which lie one after the other. */

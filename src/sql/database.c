@@ -350,20 +350,6 @@ keep_status kp_database_write(kp_database *database, kp_apply *apply, void *ctx,
 
 /* ---------------------------------------------------------------- open and close */
 
-static keep_status copy_text(const char *text, char **out, keep_error *err)
-{
-	size_t size = text ? strlen(text) + 1 : 0;
-
-	*out = NULL;
-	if (!text)
-		return KEEP_OK;
-	*out = kp_alloc(size);
-	if (!*out)
-		return kp_fail_memory(err, "a location");
-	memcpy(*out, text, size);
-	return KEEP_OK;
-}
-
 static keep_status init_readers(kp_database *database, int wanted, keep_error *err)
 {
 	size_t count = wanted > 0 && wanted <= READERS_MAX ? (size_t)wanted : READERS_DEFAULT;
@@ -428,10 +414,10 @@ keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_opti
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.returned = PTHREAD_COND_INITIALIZER,
 	};
-	status = copy_text(options->sql.location, &database->location, err);
+	status = kp_text_copy(options->sql.location, &database->location, err);
 	if (status != KEEP_OK)
 		goto out;
-	status = copy_text(options->sql.schema, &database->schema, err);
+	status = kp_text_copy(options->sql.schema, &database->schema, err);
 	if (status != KEEP_OK)
 		goto out;
 	database->sql.location = database->location;

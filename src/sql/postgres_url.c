@@ -21,17 +21,6 @@ void kp_postgres_url_release(kp_postgres_url *parts)
 	*parts = (kp_postgres_url){0};
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Decode `len` bytes of a parameter's value into a text of its own. */
 static keep_status decode(const char *name, const char *value, size_t len, size_t max, char **out,
 			  keep_error *err)
@@ -42,8 +31,8 @@ static keep_status decode(const char *name, const char *value, size_t len, size_
 	if (!text)
 		return kp_fail_memory(err, "a URL");
 	for (size_t i = 0; i < len; i++) {
-		int high = len - i > 2 ? hex_digit(value[i + 1]) : -1;
-		int low = len - i > 2 ? hex_digit(value[i + 2]) : -1;
+		int high = len - i > 2 ? kp_hex_digit(value[i + 1]) : -1;
+		int low = len - i > 2 ? kp_hex_digit(value[i + 2]) : -1;
 
 		if (value[i] != '%') {
 			text[at++] = value[i];

@@ -6,6 +6,8 @@
  */
 #include "delivery_steps.h"
 
+#include "sql/sql.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -334,6 +336,36 @@ static void a_reader_changes_no_delivery(void **state)
 	close_all(gateway, &memory);
 }
 
+/* Asking what there is holds up nobody, and waits for nobody. */
+static void asking_for_nothing_takes_no_turn(void **state)
+{
+	keep_gateway *gateway = open_at_now(), *asking = NULL;
+	keep_gateway_options options = KEEP_GATEWAY_OPTIONS_INIT;
+	kp_sql_conn *writer = gateway_connect_behind();
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_system_message_list remarks;
+	keep_message message = outbound("web:a", "a1");
+	keep_error err = KEEP_ERROR_INIT;
+	keep_message_list list;
+
+	(void)state;
+	options.timeout_ms = 100;
+	OK(gateway_open_with(&options, &asking, &err));
+	OK(kp_sql_begin(writer, KP_SQL_WRITE, &err));
+	if (!gateway_is_file())
+		OK(kp_sql_script(writer, "UPDATE store_changes SET changes = changes", &err));
+	OK(keep_gateway_claim_deliveries(asking, (keep_bytes){0}, 0, 0, NOW, &memory, &list, &err));
+	assert_int_equal(list.count, 0);
+	OK(keep_gateway_flush_system_messages(asking, KEEP_BYTES("a"), &memory, &remarks, &err));
+	assert_bytes_equal(remarks.text, KEEP_BYTES(""));
+	/* A change would have waited for the writer. */
+	assert_int_equal(keep_gateway_put_outbound(asking, &message, NULL, NULL, &err), KEEP_BUSY);
+	kp_sql_rollback(writer);
+	kp_sql_close(&writer);
+	keep_gateway_close(&asking);
+	close_all(gateway, &memory);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +379,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(threads_deliver_each_message_once),
 		cmocka_unit_test(what_a_dead_process_was_sending_is_due_at_once),
 		cmocka_unit_test(a_reader_changes_no_delivery),
+		cmocka_unit_test(asking_for_nothing_takes_no_turn),
 	};
 	int failed;
 
