@@ -21,13 +21,14 @@ VAGUE_NAMES = {"util", "utils", "misc", "common", "helper", "helpers"}
 
 # A module may include itself and what is named here: the drawing in ARCHITECTURE.md, read downwards.
 SHARED = {"core", "sql"}
-MIDDLE = {"schedule", "vault", "search", "audit", "backup"}
+MIDDLE = {"schedule", "vault", "pattern", "search", "audit", "backup"}
 STORES = {"engine", "gateway", "mailbox", "assistant"}
 LAYERS = {
     "core": set(),
     "sql": {"core"},
     "schedule": SHARED,
     "vault": SHARED,
+    "pattern": SHARED,
     "search": SHARED,
     "audit": SHARED,
     "backup": SHARED,

@@ -16,7 +16,11 @@
  *
  * Mode `topics` is for a store whose dialects say nearly the same: each FILE is one topic, written
  * once, with parameters $1, $2 …, which become ?1, ?2 … for SQLite. A name followed by `only
- * sqlite` or `only postgres` is that dialect's spelling; the other one must be there, too.
+ * sqlite` or `only postgres` is that dialect's spelling; the other one must be there, too. Inside
+ * SQL, what stands between `@{` and the next `}` is for PostgreSQL alone, where many sessions share
+ * a table, and leaves nothing for SQLite: `WHERE @{session_id = $1 AND} id = $2`. Both are on one
+ * line, and none is inside another. A parameter that SQLite loses must not be the last one: $1 is
+ * right. Comment lines are left as they are.
  *
  * Migrations are named NNNN_description.sql, from 0001 without a gap.
  *
@@ -382,20 +386,63 @@ static bool is_dialect(const char *only, const char *line_end, const char *diale
 	return len == strlen(dialect) && strncmp(word, dialect, len) == 0;
 }
 
-/* One line of SQL, its parameters spelled as the dialect wants. */
-static char *put_sql_line(char *to, const char *at, size_t len, const char *mark)
+/* How the dialects of topics differ, in the order of kp_sql_dialect. */
+struct dialect {
+	const char *name;
+	char mark;         /* begins a parameter */
+	bool keeps_shared; /* what stands between @{ and } */
+};
+
+static const struct dialect topic_dialects[] = {{"sqlite", '?', false}, {"postgres", '$', true}};
+
+/* The length of the text between the "@{" at `at` and its bracket; what is not right is refused. */
+static size_t measure_shared(const char *path, size_t line, const char *at, size_t len)
+{
+	for (size_t i = 2; i < len; i++) {
+		if (at[i] == '}')
+			return i - 2;
+		if (at[i] == '@' && i + 1 < len && at[i + 1] == '{')
+			refuse(path, line, "'@{' inside '@{'");
+	}
+	refuse(path, line, "'@{' is not closed on its line");
+}
+
+/* A piece of SQL, its parameters spelled as the dialect wants. */
+static char *put_sql(char *to, const char *at, size_t len, char mark)
 {
 	for (size_t i = 0; i < len; i++) {
 		bool parameter = at[i] == '$' && i + 1 < len && isdigit((unsigned char)at[i + 1]);
 
-		*to++ = parameter ? *mark : at[i];
+		*to++ = parameter ? mark : at[i];
 	}
 	return to;
 }
 
+/* One line of a topic as the dialect reads it. */
+static char *put_topic_line(char *to, const char *at, size_t len, const struct dialect *dialect,
+			    const char *path, size_t line)
+{
+	bool comment = len >= 2 && at[0] == '-' && at[1] == '-';
+	size_t done = 0;
+
+	for (size_t i = 0; !comment && i + 1 < len; i++) {
+		size_t inside = 0;
+
+		if (at[i] != '@' || at[i + 1] != '{')
+			continue;
+		inside = measure_shared(path, line, at + i, len - i);
+		to = put_sql(to, at + done, i - done, dialect->mark);
+		if (dialect->keeps_shared)
+			to = put_sql(to, at + i + 2, inside, dialect->mark);
+		i += inside + 2; /* the bracket */
+		done = i + 1;
+	}
+	return put_sql(to, at + done, len - done, dialect->mark);
+}
+
 /* What `dialect` reads of a topic: the blocks of the other one become empty lines, so that lines
    keep their numbers. */
-static struct input filter_topic(const struct input *topic, const char *dialect, const char *mark)
+static struct input filter_topic(const struct input *topic, const struct dialect *dialect)
 {
 	struct input out = {.path = topic->path, .name = topic->name};
 	char *to = out.bytes = claim_memory(topic->size + 1);
@@ -407,12 +454,13 @@ static struct input filter_topic(const struct input *topic, const char *dialect,
 		const char *only = find_only(at, len);
 
 		if (strncmp(at, "-- name:", 8) == 0)
-			skips = only && !is_dialect(only, at + len, dialect);
+			skips = only && !is_dialect(only, at + len, dialect->name);
 		if (only && !is_dialect(only, at + len, "sqlite") &&
 		    !is_dialect(only, at + len, "postgres"))
 			refuse(topic->path, line, "only what? there are sqlite and postgres");
 		if (!skips)
-			to = put_sql_line(to, at, only ? (size_t)(only - at) : len, mark);
+			to = put_topic_line(to, at, only ? (size_t)(only - at) : len, dialect,
+					    topic->path, line);
 		at += len;
 		if (*at)
 			*to++ = *at++;
@@ -423,16 +471,16 @@ static struct input filter_topic(const struct input *topic, const char *dialect,
 
 /* One set of all topics in a dialect. */
 static struct statement_file merge_topics(const struct input *topics, size_t count,
-					  const char *dialect, const char *mark)
+					  const struct dialect *dialect)
 {
-	struct statement_file all = {.stem = copy_text(dialect, strlen(dialect))};
+	struct statement_file all = {.stem = copy_text(dialect->name, strlen(dialect->name))};
 
 	all.list = claim_memory(STATEMENTS_MAX * sizeof *all.list);
 	for (size_t i = 0; i < count; i++) {
 		struct input *mine = claim_memory(sizeof *mine);
 		struct statement_file file;
 
-		*mine = filter_topic(&topics[i], dialect, mark);
+		*mine = filter_topic(&topics[i], dialect);
 		file = parse_statements(mine);
 		all.input = mine;
 		for (size_t j = 0; j < file.count; j++) {
@@ -706,8 +754,8 @@ int main(int argc, char **argv)
 	}
 	if (topics) {
 		struct statement_file dialects[] = {
-			merge_topics(inputs, count, "sqlite", "?"),
-			merge_topics(inputs, count, "postgres", "$"),
+			merge_topics(inputs, count, &topic_dialects[0]),
+			merge_topics(inputs, count, &topic_dialects[1]),
 		};
 
 		check_same_names(&dialects[0], &dialects[1]);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write src/gateway/route_letters_table.h from the Unicode data of this Python.
+"""Write src/pattern/pattern_letters_table.h from the Unicode data of this Python.
 
-    tools/lettergen.py > src/gateway/route_letters_table.h
+    tools/lettergen.py > src/pattern/pattern_letters_table.h
 
 Two tables of inclusive ranges. Word characters: general categories L*, M*, N* and the underscore.
 Folds: every character whose simple lower case (through its upper case, so that both sigmas agree)

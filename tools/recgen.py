@@ -15,36 +15,18 @@ schema/records/<store>.rec gives        tests/fixtures/<set>.rec gives, beside i
     schema/sqlite/<store>_tables.sql        <set>_sqlite.sql
     schema/postgres/<store>_tables.sql      <set>_postgres.sql
     docs/reference/<store>_tables.md        (none)
-A file that begins with `private` has no header in include/.
+A file that says `private` has no header in include/; with `folder NAME` its sources go to src/NAME/.
+Reading and refusing is record_reader.py's.
 """
 import argparse
 import pathlib
-import re
 import sys
 import textwrap
 
-KINDS = {  # kind: (C type, SQLite, PostgreSQL)
-    "text": ("keep_bytes", "TEXT", "text"),
-    "blob": ("keep_bytes", "BLOB", "bytea"),
-    "json": ("keep_bytes", "TEXT", "json"),
-    "int": ("int64_t", "INTEGER", "bigint"),
-    "real": ("double", "REAL", "double precision"),
-    "bool": ("bool", "INTEGER", "boolean"),
-    "time": ("int64_t", "TEXT", "timestamptz"),
-}
-COUNTED = ("text", "blob", "json")  # absent is data == NULL; the others need a has_ member
-DIALECTS = ("sqlite", "postgres")
-IDENTIFIER = r"[a-z][a-z0-9_]*"
-NAME_MAX = 63  # PostgreSQL cuts longer identifiers silently
-COLUMNS_MAX = 200
-# A member or column of these names would not compile in C, C++ or an X macro.
-C_WORDS = set(
-    "alignas alignof asm auto bool break case catch char class const constexpr continue default delete"
-    " do double else enum explicit export extern false float for friend goto if inline int long mutable"
-    " namespace new noreturn nullptr operator private protected public register restrict return short"
-    " signed sizeof static static_assert struct switch template this thread_local throw true try typedef"
-    " typeid typename typeof union unsigned using virtual void volatile wchar_t while errno linux unix"
-    .split())
+sys.dont_write_bytecode = True  # this folder is the source's, and tests run in it side by side
+from record_reader import (COUNTED, DIALECTS, KINDS, Refusal, has, index_name, parse_file, shared_name,
+                           struct_name, value_macro, with_shared, without_shared)
+
 # Words that one of the dialects reads as its own; quoted wherever they name a table or column.
 SQL_WORDS = set(
     "abort action add after all alter always analyse analyze and any array as asc asymmetric attach"
@@ -64,354 +46,7 @@ SQL_WORDS = set(
     " without".split())
 
 
-class Refusal(Exception):
-    pass
-
-
-# ------------------------------------------------------------------ reading
-
-
-class Reader:
-    """The words of one line, taken from the left."""
-
-    TOKEN = re.compile(r"'(?:[^']|'')*'|[A-Za-z0-9_.|+-]+|[(),]|\S")
-
-    def __init__(self, where, code):
-        self.where, self.code = where, code
-        self.found = [(m.group(), m.end()) for m in self.TOKEN.finditer(code)]
-        self.at = 0
-
-    def refuse(self, what):
-        raise Refusal(f"{self.where}: {what}")
-
-    def peek(self):
-        return self.found[self.at][0] if self.at < len(self.found) else None
-
-    def take(self, what="a word"):
-        word = self.peek()
-        if word is None:
-            self.refuse(f"{what} is missing at the end of the line")
-        self.at += 1
-        return word
-
-    def accept(self, *words):
-        """Take `words` if they come next."""
-        ahead = [word for word, _ in self.found[self.at:self.at + len(words)]]
-        if ahead == list(words):
-            self.at += len(words)
-            return True
-        return False
-
-    def expect(self, word):
-        if not self.accept(word):
-            self.refuse(f"expected '{word}', found '{self.peek() or 'the end of the line'}'")
-
-    def name(self, what):
-        word = self.take(what)
-        if not re.fullmatch(IDENTIFIER, word) or len(word) > NAME_MAX:
-            self.refuse(f"'{word}' is no name for {what}: small letters, digits, _, at most {NAME_MAX}")
-        return word
-
-    def names(self):
-        """(a, b, c)"""
-        self.expect("(")
-        found = [self.name("a column")]
-        while self.accept(","):
-            found.append(self.name("a column"))
-        self.expect(")")
-        return found
-
-    def rest(self):
-        """Everything that is left, as it is written."""
-        start = self.found[self.at - 1][1]
-        self.at = len(self.found)
-        return self.code[start:].strip()
-
-    def end(self):
-        if self.peek() is not None:
-            self.refuse(f"'{self.peek()}' is not understood here")
-
-
-def split_doc(where, line):
-    """The code and the sentence after `--`; a `--` inside quotes is no comment."""
-    match = re.match(r"((?:'(?:[^']|'')*'|(?!--)[^'])*)(?:--(.*))?$", line)
-    if not match:
-        raise Refusal(f"{where}: a quote is not closed")
-    return match[1].rstrip(), (match[2] or "").strip()
-
-
-def parse_only(line, into):
-    dialect = line.take("sqlite or postgres")
-    if dialect not in DIALECTS:
-        line.refuse(f"'only {dialect}': there are {' and '.join(DIALECTS)}")
-    into["only"] = dialect
-
-
-def parse_references(line, column):
-    column["target"] = (line.name("a table"), line.names())
-    if len(column["target"][1]) != 1:
-        line.refuse("a column references one column; write 'foreign (…)' for several")
-    column["on_delete"] = parse_on_delete(line)
-
-
-def parse_on_delete(line):
-    if not line.accept("on", "delete"):
-        return ""
-    if line.accept("cascade"):
-        return " ON DELETE CASCADE"
-    if line.accept("set", "null"):
-        return " ON DELETE SET NULL"
-    line.refuse(f"'on delete {line.peek()}': there are cascade and set null")
-
-
-def parse_column(line, doc):
-    column = {"name": line.name("a column"), "flags": set(), "allowed": [], "only": None,
-              "target": None, "on_delete": "", "default": None, "doc": doc, "where": line.where}
-    if column["name"] in C_WORDS:
-        line.refuse(f"column '{column['name']}': a word of C cannot be a member")
-    column["kind"] = line.take("a kind")
-    if column["kind"] not in KINDS:
-        line.refuse(f"'{column['kind']}' is no kind: {' '.join(KINDS)}")
-    while line.peek() is not None:
-        word = line.take()
-        if word in column["flags"]:
-            line.refuse(f"'{word}' is said twice")
-        if word in ("key", "null", "secret", "unique", "auto"):
-            column["flags"].add(word)
-        elif word == "in":
-            column["allowed"] = line.take("a value").split("|")
-        elif word == "references":
-            parse_references(line, column)
-        elif word == "default":
-            column["default"] = line.take("a literal")
-        elif word == "only":
-            parse_only(line, column)
-        else:
-            line.refuse(f"'{word}' is not understood here")
-    check_column(line, column)
-    return column
-
-
-def check_column(line, column):
-    flags, kind = column["flags"], column["kind"]
-    if {"key", "null"} <= flags:
-        line.refuse("a key cannot be null")
-    if "auto" in flags and (kind != "int" or "key" not in flags):
-        line.refuse("auto is for an int key")
-    if "key" in flags and kind in ("json", "real"):
-        line.refuse(f"a {kind} cannot be a key")
-    if "unique" in flags and kind == "json":
-        line.refuse("json cannot be unique")
-    if "key" in flags and column["only"]:
-        line.refuse("a key is there in both dialects")
-    if column["allowed"] and kind != "text":
-        line.refuse("only text has allowed values")
-    for value in column["allowed"]:
-        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", value) or column["allowed"].count(value) > 1:
-            line.refuse(f"'{value}' is no allowed value, or is there twice")
-    if " SET NULL" in column["on_delete"] and "null" not in flags:
-        line.refuse("on delete set null needs a column that may be null")
-    if column["default"] is not None:
-        check_default(line, column)
-
-
-def check_default(line, column):
-    literal, kind = column["default"], column["kind"]
-    right = {
-        "text": r"'(?:[^']|'')*'", "json": r"'(?:[^']|'')*'", "int": r"-?\d+",
-        "real": r"-?\d+(\.\d+)?", "bool": r"true|false", "time": r"now",
-    }
-    if kind not in right or not re.fullmatch(right[kind], literal):
-        line.refuse(f"'{literal}' is no default for {kind}")
-    if column["allowed"] and literal[1:-1] not in column["allowed"]:
-        line.refuse(f"the default {literal} is not one of the allowed values")
-    if "auto" in column["flags"]:
-        line.refuse("an auto key has no default")
-
-
-def parse_record(line, doc):
-    record = {"name": line.name("a record"), "doc": doc, "columns": [], "uniques": [], "indexes": [],
-              "foreigns": [], "cluster": None, "only": None, "where": line.where}
-    line.expect("in")
-    record["table"] = line.name("a table")
-    if line.accept("only"):
-        parse_only(line, record)
-    line.end()
-    return record
-
-
-def parse_part(line, record, doc):
-    """A line inside a record. Table-level lines open with a word and a bracket."""
-    if line.accept("unique", "("):
-        line.at -= 1
-        record["uniques"].append(line.names())
-    elif line.accept("index", "("):
-        line.at -= 1
-        index = {"columns": line.names(), "where_sql": ""}
-        if line.accept("where"):
-            index["where_sql"] = line.rest()
-            if not index["where_sql"]:
-                line.refuse("a condition is missing after 'where'")
-        record["indexes"].append(index)
-    elif line.accept("cluster", "("):
-        line.at -= 1
-        if record["cluster"]:
-            line.refuse("a table is clustered once")
-        record["cluster"] = line.names()
-    elif line.accept("foreign", "("):
-        line.at -= 1
-        columns = line.names()
-        line.expect("references")
-        target = (line.name("a table"), line.names())
-        record["foreigns"].append((columns, target, parse_on_delete(line), line.where))
-    else:
-        if not doc:
-            line.refuse("every column says what it is (-- text)")
-        record["columns"].append(parse_column(line, doc))
-    line.end()
-
-
-def parse_file(path, label):
-    store = {"name": path.stem, "private": False, "records": []}
-    if not re.fullmatch(IDENTIFIER, path.stem):
-        raise Refusal(f"{label}:1: the file's name becomes a C name: small letters, digits, _")
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        where = f"{label}:{number}"
-        if text.lstrip().startswith("#"):
-            continue
-        code, doc = split_doc(where, text)
-        line = Reader(where, code)
-        if line.peek() is None:
-            if doc:
-                raise Refusal(f"{where}: a sentence without a record or column; # begins a remark")
-        elif line.accept("private"):
-            if store["records"] or store["private"]:
-                line.refuse("private is the first line")
-            store["private"] = True
-            line.end()
-        elif not text[0].isspace():
-            line.expect("record")
-            if not doc:
-                line.refuse("every record says what it is (-- text)")
-            store["records"].append(parse_record(line, doc))
-        elif not store["records"]:
-            line.refuse("a column before the first record")
-        else:
-            parse_part(line, store["records"][-1], doc)
-    if not store["records"]:
-        raise Refusal(f"{label}:1: no record in it")
-    check_store(store)
-    return store
-
-
-# ------------------------------------------------------------------ what one line cannot know
-
-
-def check_store(store):
-    seen_names, seen_tables = {}, {}
-    for record in store["records"]:
-        where = record["where"]
-        twin = seen_tables.get(record["table"])
-        apart = twin and {twin["only"], record["only"]} == {"sqlite", "postgres"}
-        if record["name"] in seen_names or (twin and not apart):
-            raise Refusal(f"{where}: record '{record['name']}' or table '{record['table']}' is there twice")
-        seen_names[record["name"]] = seen_tables[record["table"]] = record
-        check_record(record)
-        for column in record["columns"]:
-            if column["target"]:
-                check_reference(seen_tables, record, [column["name"]], column["target"], column["where"])
-        for columns, target, _, foreign_where in record["foreigns"]:
-            check_reference(seen_tables, record, columns, target, foreign_where)
-    macros = {}
-    for record in store["records"]:
-        for column in record["columns"]:
-            for value in column["allowed"]:
-                macro = value_macro(store, record, column, value)
-                if macro in macros:
-                    raise Refusal(f"{column['where']}: {macro} would be made twice")
-                macros[macro] = True
-
-
-def check_record(record):
-    where, members = record["where"], {}
-    for column in record["columns"]:
-        for member in [column["name"]] + ([has(column)] if has(column) else []):
-            if member in members:
-                raise Refusal(f"{column['where']}: '{member}' is there twice in {record['name']}")
-            members[member] = column
-    keys = [column for column in record["columns"] if "key" in column["flags"]]
-    if not keys:
-        raise Refusal(f"{where}: record '{record['name']}' has no key")
-    if len(record["columns"]) > COLUMNS_MAX:
-        raise Refusal(f"{where}: record '{record['name']}' has more than {COLUMNS_MAX} columns")
-    if any("auto" in key["flags"] for key in keys) and len(keys) > 1:
-        raise Refusal(f"{where}: an auto key is the whole key")
-    names = {column["name"]: column for column in record["columns"]}
-    for columns in record["uniques"] + [index["columns"] for index in record["indexes"]]:
-        check_columns(record, names, columns, where)
-    if record["cluster"]:
-        check_columns(record, names, record["cluster"], where)
-        if any("auto" in key["flags"] for key in keys):
-            raise Refusal(f"{where}: a table with an auto key is clustered by it already")
-        if any("null" in names[name]["flags"] for name in record["cluster"]):
-            raise Refusal(f"{where}: a table is not clustered by what may be null")
-    made = [index_name(record, index) for index in record["indexes"]]
-    for name in made:
-        if len(name) > NAME_MAX or made.count(name) > 1:
-            raise Refusal(f"{where}: index name '{name}' is longer than {NAME_MAX}, or there twice")
-
-
-def check_columns(record, names, columns, where):
-    for name in columns:
-        if name not in names:
-            raise Refusal(f"{where}: '{name}' is no column of {record['name']}")
-        if names[name]["kind"] == "json":
-            raise Refusal(f"{where}: json column '{name}' cannot be indexed")
-        if names[name]["only"]:
-            raise Refusal(f"{where}: '{name}' is not there in both dialects")
-    if len(set(columns)) != len(columns):
-        raise Refusal(f"{where}: ({', '.join(columns)}) names a column twice")
-
-
-def check_reference(tables, record, columns, target, where):
-    table, theirs = target
-    if table not in tables:
-        raise Refusal(f"{where}: table '{table}' is not described above (a table refers upwards)")
-    other = tables[table]
-    names = {column["name"]: column for column in other["columns"]}
-    mine = {column["name"]: column for column in record["columns"]}
-    for name in theirs:
-        if name not in names:
-            raise Refusal(f"{where}: '{name}' is no column of table '{table}'")
-    if len(columns) != len(theirs) or any(name not in mine for name in columns):
-        raise Refusal(f"{where}: ({', '.join(columns)}) does not fit ({', '.join(theirs)})")
-    if other["only"] not in (None, record["only"]) or any(names[name]["only"] for name in theirs):
-        raise Refusal(f"{where}: {table}({', '.join(theirs)}) is not there in every dialect")
-    keys = [name for name, column in names.items() if "key" in column["flags"]]
-    single = len(theirs) == 1 and "unique" in names[theirs[0]]["flags"]
-    if not single and theirs != keys and theirs not in other["uniques"]:
-        raise Refusal(f"{where}: {table}({', '.join(theirs)}) is neither a key nor unique")
-    for ours, their in zip(columns, theirs):
-        if mine[ours]["kind"] != names[their]["kind"]:
-            raise Refusal(f"{where}: {ours} is {mine[ours]['kind']}, {table}.{their} is"
-                          f" {names[their]['kind']}")
-
-
 # ------------------------------------------------------------------ names that outputs share
-
-
-def has(column):
-    """The member that says whether a nullable number is there, or ''."""
-    return f"has_{column['name']}" if "null" in column["flags"] and column["kind"] not in COUNTED else ""
-
-
-def struct_name(store, record):
-    return f"{'kp' if store['private'] else 'keep'}_{record['name']}"
-
-
-def value_macro(store, record, column, value):
-    words = f"{struct_name(store, record)}_{column['name']}_{value}"
-    return re.sub(r"[^A-Z0-9]", "_", words.upper())
 
 
 def quote(name):
@@ -422,8 +57,8 @@ def quote_all(names):
     return ", ".join(quote(name) for name in names)
 
 
-def index_name(record, index):
-    return "_".join([record["table"], "by"] + index["columns"])
+def source_folder(store):
+    return store["folder"] or store["name"]
 
 
 def note(store):
@@ -461,6 +96,10 @@ def column_doc(column):
         extra.append("secret")
     if column["only"]:
         extra.append(f"only {column['only']}")
+    if "shared" in column["flags"]:
+        extra.append("only where sessions share a table")
+    if "rowid" in column["flags"]:
+        extra.append("the rowid")
     return column["doc"] + (f" ({'; '.join(extra)})" if extra else "")
 
 
@@ -536,7 +175,7 @@ def field_line(struct, record, column):
 
 
 def field_tables(store):
-    folder = "" if store["beside"] else f"{store['name']}/"
+    folder = "" if store["beside"] else f"{source_folder(store)}/"
     out = [f"/* {note(store)} */", "/*",
            f" * {store['name']}_records.c - how each struct of the {store['name']} records lies in its table.",
            " * A field whose struct member has another type does not compile.", " */",
@@ -602,15 +241,17 @@ def check_sql(column, dialect):
     return ""
 
 
-def column_sql(column, dialect):
+def column_sql(column, dialect, shares=False):
     sql = f"{quote(column['name'])} {KINDS[column['kind']][1 + DIALECTS.index(dialect)]}"
+    if "rowid" in column["flags"] and dialect == "sqlite":
+        sql += " PRIMARY KEY"
     if "auto" in column["flags"]:
         return sql + (" PRIMARY KEY NOT NULL" if dialect == "sqlite"
                       else " GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY")
     if "null" not in column["flags"]:
         sql += " NOT NULL"
     sql += default_sql(column, dialect)
-    if "unique" in column["flags"]:
+    if "unique" in column["flags"] and not shares:
         sql += " UNIQUE"
     sql += check_sql(column, dialect)
     if column["target"]:
@@ -619,20 +260,49 @@ def column_sql(column, dialect):
     return sql
 
 
-def table_sql(record, dialect):
-    columns = [c for c in record["columns"] if c["only"] in (None, dialect)]
-    parts = [(column_sql(column, dialect), column["doc"]) for column in columns]
-    if not any("auto" in column["flags"] for column in columns):
-        keys = [column["name"] for column in columns if "key" in column["flags"]]
-        others = [record["cluster"]] if record["cluster"] not in (None, keys) else []
-        if record["cluster"] and dialect == "sqlite":
-            keys, others = record["cluster"], [keys] if others else []
-        parts.append((f"PRIMARY KEY ({quote_all(keys)})", ""))
-        parts += [(f"UNIQUE ({quote_all(names)})", "") for names in others]
-    parts += [(f"UNIQUE ({quote_all(names)})", "") for names in record["uniques"]]
-    for names, (table, theirs), on_delete, _ in record["foreigns"]:
-        parts.append((f"FOREIGN KEY ({quote_all(names)}) REFERENCES {quote(table)}"
-                      f" ({quote_all(theirs)}){on_delete}", ""))
+def key_sql(record, columns, fit):
+    """The primary key and what is unique beside it by the record's own shape."""
+    if any("auto" in column["flags"] for column in columns):
+        return []
+    sqlite = fit is without_shared
+    keys = fit(record, [column["name"] for column in columns if "key" in column["flags"]])
+    rowids = [[column["name"]] for column in columns if "rowid" in column["flags"]]
+    if rowids and sqlite:
+        return [f"UNIQUE ({quote_all(keys)})"]
+    cluster = fit(record, record["cluster"]) if record["cluster"] else keys
+    others = [cluster] if cluster != keys else []
+    if sqlite and others:
+        keys, others = cluster, [keys]
+    if shared_name(record) and not sqlite:
+        others += rowids + [[column["name"]] for column in columns if "unique" in column["flags"]]
+    else:
+        others += rowids
+    return [f"PRIMARY KEY ({quote_all(keys)})"] + \
+        [f"UNIQUE ({quote_all(fit(record, names))})" for names in others]
+
+
+def foreign_sql(record, foreign, tables, dialect):
+    names, (table, theirs), on_delete, _ = foreign
+    if dialect == "sqlite":
+        theirs = without_shared(tables[table], theirs)
+        names = without_shared(record, names)
+    if not names:
+        return []
+    return [f"FOREIGN KEY ({quote_all(names)}) REFERENCES {quote(table)}"
+            f" ({quote_all(theirs)}){on_delete}"]
+
+
+def table_sql(record, tables, dialect):
+    fit = without_shared if dialect == "sqlite" else with_shared
+    columns = [column for column in record["columns"] if column["only"] in (None, dialect)
+               and not (dialect == "sqlite" and "shared" in column["flags"])]
+    shares = dialect == "postgres" and shared_name(record) is not None
+    parts = [(column_sql(column, dialect, shares), column["doc"]) for column in columns]
+    parts += [(sql, "") for sql in key_sql(record, columns, fit)]
+    parts += [(f"UNIQUE ({quote_all(fit(record, names))})", "") for names in record["uniques"]]
+    for foreign in record["foreigns"]:
+        parts += [(sql, "") for sql in foreign_sql(record, foreign, tables, dialect)]
+    parts += [(f"CHECK ({condition})", doc) for condition, doc, _ in record["checks"]]
     out = ["", f"-- {record['doc']}", f"CREATE TABLE {quote(record['table'])} ("]
     for number, (sql, doc) in enumerate(parts, 1):
         comma = "," if number < len(parts) else ""
@@ -642,15 +312,16 @@ def table_sql(record, dialect):
     for index in record["indexes"]:
         where = f" WHERE {index['where_sql']}" if index["where_sql"] else ""
         out.append(f"CREATE INDEX {index_name(record, index)} ON {quote(record['table'])}"
-                   f" ({quote_all(index['columns'])}){where};")
+                   f" ({quote_all(fit(record, index['columns']))}){where};")
     return out
 
 
 def tables(store, dialect):
     out = [f"-- {note(store)}"]
+    described = {record["table"]: record for record in store["records"]}
     for record in store["records"]:
         if record["only"] in (None, dialect):
-            out += table_sql(record, dialect)
+            out += table_sql(record, described, dialect)
     return "\n".join(out + [""])
 
 
@@ -680,9 +351,14 @@ def reference(store):
                 meaning += f" Default {column['default']}."
             if column["only"]:
                 meaning += f" Only on {column['only']}."
+            if "shared" in column["flags"]:
+                meaning += " Only where sessions share a table."
+            if "rowid" in column["flags"]:
+                meaning += " On SQLite the rowid; unique."
             out.append(f"| {column['name']} | {', '.join(words)} |"
                        f" {'yes' if 'null' in column['flags'] else 'no'} | {escape_cell(meaning)} |")
-        out += [""] if any(record[part] for part in ("uniques", "foreigns", "indexes", "cluster")) else []
+        lists = ("uniques", "foreigns", "indexes", "checks", "cluster")
+        out += [""] if any(record[part] for part in lists) else []
         if record["cluster"]:
             out.append(f"- rows lie in the order of ({', '.join(record['cluster'])}), which is unique")
         out += [f"- unique ({', '.join(names)})" for names in record["uniques"]]
@@ -691,6 +367,10 @@ def reference(store):
         out += [f"- index ({', '.join(index['columns'])})"
                 + (f" where `{index['where_sql']}`" if index["where_sql"] else "")
                 for index in record["indexes"]]
+        out += [f"- check `{condition}`" + (f": {doc}" if doc else "")
+                for condition, doc, _ in record["checks"]]
+        if shared_name(record) and any(record[part] for part in ("uniques", "indexes", "cluster")):
+            out.append(f"- where sessions share a table, these lists begin with {shared_name(record)}")
     return "\n".join(out + [""])
 
 
@@ -705,8 +385,9 @@ def outputs(store):
                 f"{folder}/{name}_records.c": field_tables(store),
                 f"{folder}/{name}_sqlite.sql": tables(store, "sqlite"),
                 f"{folder}/{name}_postgres.sql": tables(store, "postgres")}
-    found = {f"src/{name}/{name}_records.h": private_header(store),
-             f"src/{name}/{name}_records.c": field_tables(store),
+    folder = source_folder(store)
+    found = {f"src/{folder}/{name}_records.h": private_header(store),
+             f"src/{folder}/{name}_records.c": field_tables(store),
              f"schema/sqlite/{name}_tables.sql": tables(store, "sqlite"),
              f"schema/postgres/{name}_tables.sql": tables(store, "postgres"),
              f"docs/reference/{name}_tables.md": reference(store)}
@@ -725,6 +406,8 @@ def collect(root):
             store["label"], store["beside"] = label, beside
             if beside and not store["private"]:
                 raise Refusal(f"{label}:1: a fixture is private")
+            if beside and store["folder"]:
+                raise Refusal(f"{label}:1: a fixture's files lie beside it, in no folder")
             for record in store["records"]:
                 if record["name"] in structs_seen:
                     raise Refusal(f"{record['where']}: record '{record['name']}' is also in"

@@ -167,6 +167,40 @@ void kp_json_put_null(kp_json_writer *writer);
 void kp_json_put_raw(kp_json_writer *writer, keep_bytes json); /* already JSON */
 keep_status kp_json_finish(kp_json_writer *writer, keep_error *err) KEEP_MUST_CHECK;
 
+/* ---------------------------------------------------------------- checks (check.c)
+ *
+ * Each names `what` (a column) in its message, and never quotes a text that may be long or secret.
+ */
+#define KP_KEY_MAX 1024              /* bytes of an id, a name, a key, an error … */
+#define KP_CONTENT_MAX (1024 * 1024) /* bytes of a content or a JSON: else FULL */
+
+enum kp_text_rule { KP_MAY_BE_ABSENT, KP_NOT_EMPTY };
+
+/* UTF-8 without a zero byte, at most `max` bytes. */
+keep_status kp_check_text(const char *what, keep_bytes text, size_t max, enum kp_text_rule rule,
+			  keep_error *err) KEEP_MUST_CHECK;
+/* An id, a jid, a name that is a key: not empty, no control characters, KP_KEY_MAX. */
+keep_status kp_check_key(const char *what, keep_bytes text, keep_error *err) KEEP_MUST_CHECK;
+/* A folder: segments of A-Z a-z 0-9 . _ -, not "." or "..", between single slashes; 255 bytes. */
+keep_status kp_check_folder(const char *what, keep_bytes folder, keep_error *err) KEEP_MUST_CHECK;
+/* JSON of the kind (KP_JSON_NULL: any), at most KP_CONTENT_MAX bytes (else FULL). */
+keep_status kp_check_json(const char *what, keep_bytes json, kp_json_kind kind,
+			  keep_error *err) KEEP_MUST_CHECK;
+/* A content, prompt or body: FULL when over KP_CONTENT_MAX. */
+keep_status kp_check_content(const char *what, keep_bytes text, keep_error *err) KEEP_MUST_CHECK;
+/* Within KEEP_TIME_MIN to KEEP_TIME_MAX. */
+keep_status kp_check_time(const char *what, int64_t time_ms, keep_error *err) KEEP_MUST_CHECK;
+
+/* `limit`, or `fallback` for 0; INVALID when over `max`. */
+keep_status kp_check_limit(size_t limit, size_t fallback, size_t max, int64_t *out,
+			   keep_error *err) KEEP_MUST_CHECK;
+
+/* `text`, or `fallback` when it is absent. */
+static inline keep_bytes kp_text_or(keep_bytes text, const char *fallback)
+{
+	return text.data ? text : keep_bytes_of(fallback);
+}
+
 /* ---------------------------------------------------------------- clock and random (clock.c) */
 
 int64_t kp_clock_ms(void);     /* wall clock, ms since 1970; a test may hold it still */

@@ -404,8 +404,8 @@ keep_status keep_gateway_claim_deliveries(keep_gateway *gateway, keep_bytes chan
 	keep_status status = check_channel(channel, err);
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, CLAIM_LIMIT, KEEP_GATEWAY_LIST_MAX, &claim.limit,
-					  err);
+		status = kp_check_limit(limit, CLAIM_LIMIT, KEEP_GATEWAY_LIST_MAX, &claim.limit,
+					err);
 	if (status == KEEP_OK)
 		status = kp_delivery_check_lease(lease_ms, claim.now_ms, &claim.until, err);
 	if (status != KEEP_OK)

@@ -192,15 +192,6 @@ keep_status kp_gateway_change(keep_gateway *gateway, kp_apply *apply, void *ctx,
 	return tell_failure(status, &why, err);
 }
 
-keep_status kp_gateway_limit(size_t limit, size_t fallback, size_t max, int64_t *out,
-			     keep_error *err)
-{
-	if (limit > max)
-		return kp_fail(err, KEEP_INVALID, "limit: %zu is over %zu", limit, max);
-	*out = (int64_t)(limit ? limit : fallback);
-	return KEEP_OK;
-}
-
 const char *keep_put_name(keep_put put)
 {
 	static const char *const names[] = {"inserted", "duplicate", "conflict"};

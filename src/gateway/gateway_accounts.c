@@ -225,7 +225,7 @@ keep_status keep_gateway_list_users(keep_gateway *gateway, keep_bytes after_sub,
 		kp_check_text("after_sub", after_sub, KEEP_GATEWAY_TEXT_MAX, KP_MAY_BE_ABSENT, err);
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	return kp_gateway_list(

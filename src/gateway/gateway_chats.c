@@ -166,7 +166,7 @@ keep_status keep_gateway_list_chats(keep_gateway *gateway, keep_bytes after_jid,
 		kp_check_text("after_jid", after_jid, KEEP_GATEWAY_TEXT_MAX, KP_MAY_BE_ABSENT, err);
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, LIST_DEFAULT, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, LIST_DEFAULT, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	return kp_gateway_list(
@@ -193,7 +193,7 @@ keep_status keep_gateway_errored_chats(keep_gateway *gateway, size_t limit, keep
 {
 	kp_value rows = kp_int_value(0);
 	keep_status status =
-		kp_gateway_limit(limit, LIST_DEFAULT, KEEP_GATEWAY_LIST_MAX, &rows.integer, err);
+		kp_check_limit(limit, LIST_DEFAULT, KEEP_GATEWAY_LIST_MAX, &rows.integer, err);
 
 	if (status != KEEP_OK)
 		return status;

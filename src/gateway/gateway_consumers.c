@@ -233,8 +233,8 @@ keep_status keep_gateway_pending_chats(keep_gateway *gateway, keep_bytes consume
 	keep_status status = kp_check_key("consumer", consumer, err);
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, READ_DEFAULT, KEEP_GATEWAY_LIST_MAX, &look.limit,
-					  err);
+		status = kp_check_limit(limit, READ_DEFAULT, KEEP_GATEWAY_LIST_MAX, &look.limit,
+					err);
 	if (status == KEEP_OK)
 		status = look_and_make(gateway, query_pending, &look, err);
 	if (status == KEEP_OK && !look.pending.count && look.damages)
@@ -485,8 +485,8 @@ keep_status keep_gateway_new_messages(keep_gateway *gateway, keep_bytes consumer
 	keep_status status = kp_check_key("consumer", consumer, err);
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, READ_DEFAULT, KEEP_GATEWAY_LIST_MAX, &look.limit,
-					  err);
+		status = kp_check_limit(limit, READ_DEFAULT, KEEP_GATEWAY_LIST_MAX, &look.limit,
+					err);
 	if (status == KEEP_OK && jids)
 		status = write_jids(jids, jid_count, &json, err);
 	if (jids)

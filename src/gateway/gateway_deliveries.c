@@ -435,7 +435,7 @@ keep_status keep_gateway_failed_deliveries(keep_gateway *gateway, keep_bytes sta
 					   keep_message_list *out, keep_error *err)
 {
 	int64_t rows = 0;
-	keep_status status = kp_gateway_limit(limit, 50, KEEP_GATEWAY_LIST_MAX, &rows, err);
+	keep_status status = kp_check_limit(limit, 50, KEEP_GATEWAY_LIST_MAX, &rows, err);
 
 	if (status == KEEP_OK && status_name.data && !find_step(EVENT_RETRY_BY_HAND, status_name))
 		status = kp_fail(err, KEEP_INVALID,

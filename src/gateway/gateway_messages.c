@@ -408,7 +408,7 @@ keep_status keep_gateway_messages_since(keep_gateway *gateway, keep_bytes jid, i
 	if (status == KEEP_OK)
 		status = kp_check_time("since", since_ms, err);
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	const kp_value values[] = {kp_text_value(jid), kp_int_value(after_seq), kp_int_value(rows),
@@ -426,7 +426,7 @@ keep_status keep_gateway_history(keep_gateway *gateway, keep_bytes jid, int64_t 
 	keep_status status = kp_check_key("chat_jid", jid, err);
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, 50, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, 50, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	return kp_gateway_list(gateway, KP_GATEWAY_HISTORY,

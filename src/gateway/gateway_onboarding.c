@@ -377,7 +377,7 @@ keep_status keep_gateway_list_onboarding(keep_gateway *gateway, keep_bytes statu
 	keep_status status = check_status(status_wanted, err);
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	const kp_value values[] = {kp_int_value(rows), kp_text_value(status_wanted)};

@@ -22,6 +22,9 @@
 
 #define KP_SERVICE_SIZE 65
 
+_Static_assert(KEEP_GATEWAY_TEXT_MAX == KP_KEY_MAX, "the checks of core hold it");
+_Static_assert(KEEP_GATEWAY_CONTENT_MAX == KP_CONTENT_MAX, "the checks of core hold it");
+
 struct keep_gateway {
 	const kp_sql_driver *driver;
 	kp_database *database;
@@ -75,37 +78,6 @@ keep_status kp_gateway_change(keep_gateway *gateway, kp_apply *apply, void *ctx,
 static inline int64_t kp_gateway_now(int64_t now_ms)
 {
 	return now_ms == KEEP_NOW ? kp_clock_ms() : now_ms;
-}
-
-/* `limit`, or `fallback` for 0; INVALID when over `max`. */
-keep_status kp_gateway_limit(size_t limit, size_t fallback, size_t max, int64_t *out,
-			     keep_error *err) KEEP_MUST_CHECK;
-
-/* -------------------------------- checks (gateway_check.c)
- *
- * Each names `what` (a column) in its message, and never quotes a text that may be long or secret.
- */
-enum kp_text_rule { KP_MAY_BE_ABSENT, KP_NOT_EMPTY };
-
-/* UTF-8 without a zero byte, at most `max` bytes. */
-keep_status kp_check_text(const char *what, keep_bytes text, size_t max, enum kp_text_rule rule,
-			  keep_error *err) KEEP_MUST_CHECK;
-/* An id, a jid, a name that is a key: not empty, no control characters, KEEP_GATEWAY_TEXT_MAX. */
-keep_status kp_check_key(const char *what, keep_bytes text, keep_error *err) KEEP_MUST_CHECK;
-/* A folder: segments of A-Z a-z 0-9 . _ -, not "." or "..", between single slashes; 255 bytes. */
-keep_status kp_check_folder(const char *what, keep_bytes folder, keep_error *err) KEEP_MUST_CHECK;
-/* JSON of the kind (KP_JSON_NULL: any), at most KEEP_GATEWAY_CONTENT_MAX bytes (else FULL). */
-keep_status kp_check_json(const char *what, keep_bytes json, kp_json_kind kind,
-			  keep_error *err) KEEP_MUST_CHECK;
-/* A content, prompt or body: FULL when over KEEP_GATEWAY_CONTENT_MAX. */
-keep_status kp_check_content(const char *what, keep_bytes text, keep_error *err) KEEP_MUST_CHECK;
-/* Within KEEP_TIME_MIN to KEEP_TIME_MAX. */
-keep_status kp_check_time(const char *what, int64_t time_ms, keep_error *err) KEEP_MUST_CHECK;
-
-/* `text`, or `fallback` when it is absent. */
-static inline keep_bytes kp_text_or(keep_bytes text, const char *fallback)
-{
-	return text.data ? text : keep_bytes_of(fallback);
 }
 
 /* "telegram" of "telegram:42"; empty without a colon. */

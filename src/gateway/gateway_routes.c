@@ -145,6 +145,9 @@ keep_status kp_routes_changed(kp_lease *lease, keep_bytes jid, keep_error *err)
 	return kp_lease_queue(lease, KP_GATEWAY_CHANGE_ROUTES, KP_VALUES(kp_text_value(jid)), err);
 }
 
+_Static_assert(KEEP_ROUTE_PATTERN_MAX == KP_PATTERN_BYTES_MAX,
+	       "a route's pattern is as long as a pattern may be");
+
 static keep_status check_route(const keep_route *route, keep_error *err)
 {
 	kp_arena arena = {.head = NULL};

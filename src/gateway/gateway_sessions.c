@@ -116,7 +116,7 @@ keep_status keep_gateway_list_sessions(keep_gateway *gateway, keep_bytes folder,
 	int64_t rows = 0;
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	if (!after_topic.data)
@@ -264,7 +264,7 @@ keep_status keep_gateway_recent_sessions(keep_gateway *gateway, keep_bytes folde
 	int64_t rows = 0;
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, 20, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, 20, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	return kp_gateway_list(gateway, KP_GATEWAY_RECENT_RUNS,

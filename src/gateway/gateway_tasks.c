@@ -331,7 +331,7 @@ keep_status keep_gateway_list_tasks(keep_gateway *gateway, keep_bytes owner, kee
 	if (status == KEEP_OK)
 		status = check_status(wanted, err);
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, 100, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	values[0] = kp_int_value(rows);

@@ -619,7 +619,7 @@ keep_status keep_gateway_fire_due_tasks(keep_gateway *gateway, int64_t now_ms, s
 	if (status == KEEP_OK && gateway->read_only)
 		status = kp_fail(err, KEEP_DENIED, "the gateway was opened for reading only");
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, TASKS_DEFAULT, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, TASKS_DEFAULT, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status == KEEP_OK)
 		status = kp_random_bytes(&tick.random, sizeof tick.random, err);
 	if (status == KEEP_OK)

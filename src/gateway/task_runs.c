@@ -307,7 +307,7 @@ keep_status keep_gateway_task_runs(keep_gateway *gateway, keep_bytes task_id, in
 	keep_status status = kp_check_key("task_id", task_id, err);
 
 	if (status == KEEP_OK)
-		status = kp_gateway_limit(limit, 50, KEEP_GATEWAY_LIST_MAX, &rows, err);
+		status = kp_check_limit(limit, 50, KEEP_GATEWAY_LIST_MAX, &rows, err);
 	if (status != KEEP_OK)
 		return status;
 	return kp_gateway_list(gateway, KP_GATEWAY_TASK_RUNS,

@@ -37,7 +37,8 @@ struct slot {
 struct kp_database {
 	const kp_sql_driver *driver;
 	kp_sql_options sql;
-	char *location, *schema; /* owned copies that `sql` points to */
+	/* Owned copies that `sql` points to. */
+	char *location, *schema, *guard, *beside;
 	uint64_t place[2];       /* of the first connection */
 	const kp_statement_set *statements;
 	kp_apply *begun;
@@ -420,8 +421,16 @@ keep_status kp_database_open(const kp_sql_driver *driver, const kp_database_opti
 	status = kp_text_copy(options->sql.schema, &database->schema, err);
 	if (status != KEEP_OK)
 		goto out;
+	status = kp_text_copy(options->sql.guard, &database->guard, err);
+	if (status != KEEP_OK)
+		goto out;
+	status = kp_text_copy(options->sql.beside, &database->beside, err);
+	if (status != KEEP_OK)
+		goto out;
 	database->sql.location = database->location;
 	database->sql.schema = database->schema;
+	database->sql.guard = database->guard;
+	database->sql.beside = database->beside;
 	status = init_slot(database, &database->writer, err);
 	if (status != KEEP_OK)
 		goto out;
@@ -458,6 +467,8 @@ void kp_database_close(kp_database **database)
 	kp_free(closing->readers);
 	kp_free(closing->location);
 	kp_free(closing->schema);
+	kp_free(closing->guard);
+	kp_free(closing->beside);
 	pthread_cond_destroy(&closing->returned);
 	pthread_mutex_destroy(&closing->lock);
 	kp_free(closing);

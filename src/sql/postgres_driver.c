@@ -31,7 +31,7 @@ static keep_status begin(kp_sql_conn *base, kp_sql_mode mode, keep_error *err)
 	if (conn->in_transaction)
 		return kp_fail(err, KEEP_MISUSE, "PostgreSQL %s: transactions do not nest",
 			       conn->where);
-	if (mode == KP_SQL_WRITE && base->read_only)
+	if (mode != KP_SQL_READ && base->read_only)
 		return kp_fail(err, KEEP_DENIED, "PostgreSQL %s: opened for reading only",
 			       conn->where);
 	/* What a finished statement left behind must not be inside of it. */
@@ -47,6 +47,8 @@ static keep_status begin(kp_sql_conn *base, kp_sql_mode mode, keep_error *err)
 				 err);
 	if (status == KEEP_OK && conn->local_settings)
 		status = kp_pg_send_text(conn, conn->local_settings, err);
+	if (status == KEEP_OK && mode == KP_SQL_WRITE_SOON) /* after those, which may say on */
+		status = kp_pg_send_text(conn, "SET LOCAL synchronous_commit = off", err);
 	conn->in_transaction = status == KEEP_OK;
 	base->in_transaction = conn->in_transaction;
 	return status;

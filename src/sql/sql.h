@@ -94,9 +94,22 @@ enum kp_sql_caps {
 	KP_SQL_TRANSACTIONAL_DDL = 1 << 2,
 	KP_SQL_LISTEN = 1 << 3,  /* notify/listen doors work (probed at open) */
 	KP_SQL_SCHEMAS = 1 << 4, /* options.schema is honoured */
+	KP_SQL_LOG = 1 << 5,       /* SQLite: the file is in WAL mode now */
+	KP_SQL_OTHER_LOG = 1 << 6, /* SQLite: so is the one of options.beside */
 };
 
 typedef struct kp_sql_conn kp_sql_conn; /* each driver embeds it first in its own struct */
+
+/* How a SQLite file keeps what a transaction may have to take back. */
+typedef enum kp_sql_journal {
+	KP_JOURNAL_WAL,
+	/* journal_mode DELETE: no guard, no -shm, no shared map, so that it works where the sides
+	   have no common memory. A file in WAL mode is turned into one; BUSY when it is open
+	   elsewhere. */
+	KP_JOURNAL_ROLLBACK,
+	/* What an existing file has, and no guard unless that is WAL; a new one becomes WAL. */
+	KP_JOURNAL_AS_IS
+} kp_sql_journal;
 
 typedef struct kp_sql_options {
 	const char *location; /* SQLite: the file; PostgreSQL: a libpq conninfo or URI */
@@ -109,6 +122,20 @@ typedef struct kp_sql_options {
 	int64_t mmap_bytes;      /* SQLite */
 	int64_t cache_bytes;     /* SQLite */
 	int page_bytes;          /* SQLite, at creation; 0: 4096 */
+	/* The rest up to inspect is SQLite's alone. */
+	kp_sql_journal journal;
+	const char *guard; /* the write guard is "<guard>-guard"; NULL: named after the file */
+	/* Another SQLite file, which need not be trusted: attached for reading only as the schema
+	   `other`, in the mode that it has, never locked beyond reading and never checkpointed. No
+	   file is mapped then. NOT_FOUND: it is missing or empty; CORRUPT: it is no database;
+	   INVALID: it is a link or no file; BUSY: its writer was killed, see kp_sqlite_recover. */
+	const char *beside;
+	/* The longest value, and row, in bytes; 0: SQLite's own limit. A longer one in a file is
+	   CORRUPT; a longer parameter is FULL. */
+	int64_t value_max;
+	/* A statement that takes longer, over all its steps and with its waiting for locks, is
+	   ended: UNAVAILABLE. Never a commit. 0: none. */
+	int64_t statement_ms;
 	/* Asked before anything of what is there is changed, on a connection that can read: its
 	   failure is open's, and leaves all as it was. Not asked of a database that is made now.
 	   NULL: nothing. */
@@ -116,7 +143,13 @@ typedef struct kp_sql_options {
 	void *inspect_ctx;
 } kp_sql_options;
 
-typedef enum kp_sql_mode { KP_SQL_READ, KP_SQL_WRITE } kp_sql_mode;
+typedef enum kp_sql_mode {
+	KP_SQL_READ,
+	KP_SQL_WRITE,
+	/* Writes, and the commit need not be synced by itself: a later synced one covers it. After
+	   a power cut it may be missing, whole. Where a driver has no such thing it is WRITE. */
+	KP_SQL_WRITE_SOON
+} kp_sql_mode;
 
 typedef struct kp_sql_stmt kp_sql_stmt;
 
@@ -183,8 +216,9 @@ typedef struct kp_sql_driver {
 	/* Ends a transaction if there is one; afterwards the connection is usable or broken. */
 	void (*rollback)(kp_sql_conn *conn);
 
-	/* Cheap: is the backend still what was opened? UNAVAILABLE: the file was deleted or
-	   replaced, the server closed the connection. */
+	/* Cheap: is the backend still what was opened? UNAVAILABLE: a file was deleted or
+	   replaced, the server closed the connection. CORRUPT: a file's shared map was cut, and
+	   using it would be SIGBUS. Either way the connection is broken. */
 	keep_status (*check)(kp_sql_conn *conn, keep_error *err);
 	/* Housekeeping (SQLite: checkpoints). falls_due: a cheap look after a commit, true once
 	   each time. maintain: do what is due, inline, on the connection that wrote. tend: do it
@@ -227,6 +261,14 @@ struct kp_sql_stmt {
 
 extern const kp_sql_driver kp_sql_sqlite;
 extern const kp_sql_driver kp_sql_postgres;
+
+/*
+ * Roll back what a killed writer left half done in a file of SQLite's: what a reader that may not
+ * write answers BUSY to. The file is opened for writing for a moment, as it is: no conversion, no
+ * checkpoint, no guard. A journal that names files besides its own is refused, for SQLite would
+ * delete them: CORRUPT.
+ */
+keep_status kp_sqlite_recover(const char *file, keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- the doors (sql_doors.c) */
 
@@ -283,7 +325,8 @@ keep_status kp_sql_wait(kp_sql_conn *conn, int64_t timeout_ms, int wake_fd, bool
  *
  * tools/embed.c turns it at build time into a table and an enum. With a file for each dialect there
  * is a set for each, with one enum: sets[driver->dialect]. A connection of a database keeps them
- * prepared.
+ * prepared. A store whose dialects say nearly the same writes each topic once, with $1, $2 …; there
+ * `@{session_id = $1 AND}` is for PostgreSQL alone.
  */
 typedef struct kp_statement {
 	const char *name;

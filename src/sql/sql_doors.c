@@ -237,6 +237,7 @@ keep_status kp_sql_begin(kp_sql_conn *conn, kp_sql_mode mode, keep_error *err)
 	keep_status status;
 
 	assert(!conn->in_transaction);
+	assert(mode == KP_SQL_READ || mode == KP_SQL_WRITE || mode == KP_SQL_WRITE_SOON);
 	if (kp_fault(KP_FAULT_DRIVER))
 		return injected(err);
 	status = conn->driver->begin(conn, mode, err ? err : &local);

@@ -178,7 +178,8 @@ void kp_sqlite_tend(kp_sql_conn *base)
 	int frames = 0, copied = 0;
 	bool holds, done;
 
-	if (base->in_transaction || base->broken || conn->read_only || conn->has_guard)
+	if (base->in_transaction || base->broken || conn->read_only || conn->has_guard ||
+	    !(base->caps & KP_SQL_LOG))
 		return;
 	holds = hold_newest(conn);
 	sync_file(conn, SQLITE_FCNTL_JOURNAL_POINTER);

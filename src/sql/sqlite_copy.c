@@ -27,7 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { COPIES_MAX = 1000, URI_SIZE = 3 * PATH_MAX + 64 };
+enum { COPIES_MAX = 1000 };
 
 /* ---------------------------------------------------------------- names */
 
@@ -134,13 +134,14 @@ out:
 
 /* ---------------------------------------------------------------- verifying */
 
-/* "file:<path>?immutable=1": nobody else has the file, and nothing is made beside it. */
-static void format_uri(const char *path, char uri[URI_SIZE])
+/* Two slashes before an absolute path: it may begin with two itself. */
+void kp_sqlite_format_uri(const char *path, const char *query, char uri[KP_SQLITE_URI_SIZE])
 {
 	static const char digits[] = "0123456789ABCDEF";
-	size_t len = (size_t)snprintf(uri, URI_SIZE, "file:");
+	size_t len =
+		(size_t)snprintf(uri, KP_SQLITE_URI_SIZE, "file:%s", path[0] == '/' ? "//" : "");
 
-	for (; *path && len + 32 < URI_SIZE; path++) {
+	for (; *path && len + 32 < KP_SQLITE_URI_SIZE; path++) {
 		if (strchr("%?#", *path)) {
 			uri[len++] = '%';
 			uri[len++] = digits[(unsigned char)*path >> 4];
@@ -149,7 +150,7 @@ static void format_uri(const char *path, char uri[URI_SIZE])
 			uri[len++] = *path;
 		}
 	}
-	(void)snprintf(uri + len, URI_SIZE - len, "?immutable=1");
+	(void)snprintf(uri + len, KP_SQLITE_URI_SIZE - len, "?%s", query);
 }
 
 static keep_status check_integrity(struct kp_sqlite *copy, keep_error *err)
@@ -180,12 +181,13 @@ static keep_status check_integrity(struct kp_sqlite *copy, keep_error *err)
 static keep_status verify(const char *part, keep_error *err)
 {
 	struct kp_sqlite copy = {.db = NULL};
-	char *uri = kp_alloc(URI_SIZE);
+	char *uri = kp_alloc(KP_SQLITE_URI_SIZE);
 	keep_status status;
 
 	if (!uri)
 		return kp_fail_memory(err, "a path");
-	format_uri(part, uri);
+	/* Nobody else has the file, and nothing is made beside it. */
+	kp_sqlite_format_uri(part, "immutable=1", uri);
 	status = open_beside(&copy, uri, part, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, err);
 	if (status == KEEP_OK) /* its constraints name it */
 		status = kp_sqlite_add_json(&copy, err);

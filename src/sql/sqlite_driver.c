@@ -14,6 +14,9 @@
  *   4. Bound bytes are borrowed (SQLITE_STATIC); reset clears them, so that no statement at rest
  *      points into a caller's memory. Times are text in a buffer of the statement.
  *
+ *   5. A statement has options.statement_ms for all its steps together, and is then interrupted.
+ *      Transactions begin and end without a limit: an ended commit would be nobody's idea.
+ *
  * The connection is opened without SQLite's mutexes: one thread at a time, as sql.h says.
  * bind, step, column and reset are the path of every read; they add a few instructions to SQLite's
  * own call and take their slow turns in functions of their own.
@@ -32,6 +35,7 @@ struct stmt {
 	sqlite3_stmt *handle;
 	char (*times)[KEEP_TIME_TEXT_SIZE]; /* by parameter; made with the first bound time */
 	int64_t changes;
+	int64_t spent_ns; /* by the steps of this run; when statements are timed */
 	bool writes;
 	bool entered; /* this statement took the guard for itself */
 };
@@ -120,11 +124,58 @@ keep_status kp_sqlite_fail(struct kp_sqlite *conn, keep_error *err)
 		status = KEEP_NO_MEMORY;
 	if (is_name_taken(rc, sqlite3_errmsg(conn->db)))
 		status = KEEP_CONFLICT;
-	status = kp_fail(err, status, "%s: %s%s%s", conn->path, sqlite3_errmsg(conn->db),
-			 reason ? ": " : "", reason ? reason : "");
+	if ((rc & 0xff) == SQLITE_TOOBIG && conn->value_max > 0)
+		status = kp_fail(err, KEEP_CORRUPT,
+				 "%s: a stored value is longer than the limit of %lld bytes",
+				 conn->path, (long long)conn->value_max);
+	else if ((rc & 0xff) == SQLITE_INTERRUPT && conn->statement_ms > 0)
+		status = kp_fail(err, status, "%s: a statement took longer than %lld ms",
+				 conn->path, (long long)conn->statement_ms);
+	else
+		status = kp_fail(err, status, "%s: %s%s%s", conn->path, sqlite3_errmsg(conn->db),
+				 reason ? ": " : "", reason ? reason : "");
 	if (err)
 		err->native = rc;
-	return status;
+	return conn->beside ? kp_sqlite_judge(conn, rc, status, err) : status;
+}
+
+/* ---------------------------------------------------------------- time */
+
+/* How many instructions of SQLite's machine go by between two looks at the clock. */
+enum { TICK = 500 };
+
+static int is_over(void *ctx)
+{
+	struct kp_sqlite *conn = ctx;
+
+	return conn->deadline_ns != 0 && kp_monotonic_ns() > conn->deadline_ns;
+}
+
+void kp_sqlite_init_timing(struct kp_sqlite *conn)
+{
+	if (conn->statement_ms > 0)
+		sqlite3_progress_handler(conn->db, TICK, is_over, conn);
+}
+
+void kp_sqlite_time_begin(struct kp_sqlite *conn, int64_t spent_ns)
+{
+	conn->deadline_ns = 0;
+	if (conn->statement_ms > 0)
+		conn->deadline_ns = kp_monotonic_ns() + conn->statement_ms * 1000000 - spent_ns;
+}
+
+static int step_timed(struct stmt *stmt)
+{
+	struct kp_sqlite *conn = conn_of(stmt);
+	int64_t begun_ns = kp_monotonic_ns();
+	int rc;
+
+	if (!sqlite3_stmt_busy(stmt->handle))
+		stmt->spent_ns = 0;
+	kp_sqlite_time_begin(conn, stmt->spent_ns);
+	rc = sqlite3_step(stmt->handle);
+	stmt->spent_ns += kp_monotonic_ns() - begun_ns;
+	return rc;
 }
 
 /* A failed statement; invariant 3. */
@@ -146,10 +197,18 @@ static keep_status fail_lost(struct kp_sqlite *conn, keep_error *err)
 /* What a statement that changes something must have first; invariant 2. */
 static keep_status enter(struct kp_sqlite *conn, keep_error *err)
 {
+	keep_status status;
+
 	if (conn->base.in_transaction)
 		return kp_fail(err, KEEP_MISUSE, "%s: a change in a reading transaction",
 			       conn->path);
-	return kp_sqlite_enter(conn, err);
+	status = kp_sqlite_enter(conn, err);
+	if (status != KEEP_OK)
+		return status;
+	status = kp_sqlite_set_synced(conn, true, err);
+	if (status != KEEP_OK)
+		kp_sqlite_leave(conn);
+	return status;
 }
 
 /* ---------------------------------------------------------------- script */
@@ -158,9 +217,11 @@ static keep_status enter(struct kp_sqlite *conn, keep_error *err)
 static keep_status run_first(struct kp_sqlite *conn, const char **sql, keep_error *err)
 {
 	sqlite3_stmt *handle = NULL;
-	int rc = sqlite3_prepare_v2(conn->db, *sql, -1, &handle, sql);
 	keep_status status = KEEP_OK;
+	int rc;
 
+	kp_sqlite_time_begin(conn, 0);
+	rc = sqlite3_prepare_v2(conn->db, *sql, -1, &handle, sql);
 	if (rc != SQLITE_OK)
 		return fail_statement(conn, err);
 	if (!handle) /* only blanks and comments were left */
@@ -225,6 +286,7 @@ static keep_status prepare(kp_sql_conn *base, const char *sql, kp_sql_stmt **out
 	if (!stmt)
 		return kp_fail_memory(err, "a statement");
 	stmt->base.conn = base;
+	kp_sqlite_time_begin(conn, 0);
 	rc = sqlite3_prepare_v3(conn->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt->handle, NULL);
 	if (rc != SQLITE_OK || !stmt->handle) {
 		keep_status status = rc != SQLITE_OK
@@ -260,12 +322,28 @@ static int bind_time(struct stmt *stmt, int index, int64_t time_ms, keep_status 
 				 KEEP_TIME_TEXT_SIZE - 1, SQLITE_STATIC);
 }
 
+static keep_status fail_length(struct stmt *stmt, int index, const kp_value *value, keep_error *err)
+{
+	return kp_fail(err, KEEP_FULL, "%s: parameter %d has %zu bytes, and the limit is %lld",
+		       conn_of(stmt)->path, index, value->bytes.len,
+		       (long long)conn_of(stmt)->value_max);
+}
+
+static bool is_too_long(struct stmt *stmt, const kp_value *value)
+{
+	return !value->is_null && conn_of(stmt)->value_max > 0 &&
+	       (value->kind == KP_TEXT || value->kind == KP_JSON || value->kind == KP_BLOB) &&
+	       value->bytes.len > (uint64_t)conn_of(stmt)->value_max;
+}
+
 static keep_status bind(kp_sql_stmt *base, int index, const kp_value *value, keep_error *err)
 {
 	struct stmt *stmt = stmt_of(base);
 	keep_status status = KEEP_OK;
 	int rc = SQLITE_MISUSE;
 
+	if (is_too_long(stmt, value))
+		return fail_length(stmt, index, value, err);
 	if (value->is_null) {
 		rc = sqlite3_bind_null(stmt->handle, index);
 	} else {
@@ -342,7 +420,7 @@ static keep_status step(kp_sql_stmt *base, bool *has_row, keep_error *err)
 		if (status != KEEP_OK)
 			return status;
 	}
-	rc = sqlite3_step(stmt->handle);
+	rc = conn->statement_ms > 0 ? step_timed(stmt) : sqlite3_step(stmt->handle);
 	*has_row = rc == SQLITE_ROW;
 	if (rc == SQLITE_ROW)
 		return KEEP_OK;

@@ -17,12 +17,16 @@
  *      byte. (One in rollback mode whose last transaction was killed is rolled back, as by every
  *      reader.)
  *
+ *   8. With KP_JOURNAL_ROLLBACK nothing is ever mapped shared, not even to convert a file in WAL
+ *      mode: which mode it has is read from its header before SQLite is asked.
+ *
  * A read-only connection makes no database, no guard. A WAL database can only be read with its -wal
  * and -shm files, and SQLite makes those if they are missing and the folder allows it; in a folder
  * that does not, opening fails. SQLite's `immutable` would read on, and be wrong as soon as
  * somebody writes.
  *
- * Held by tests/contract/test_sqlite_open.c and tests/torture/test_sqlite_faults.c.
+ * Held by tests/contract/test_sqlite_open.c, tests/contract/test_sqlite_beside.c and
+ * tests/torture/test_sqlite_faults.c.
  */
 #include "sql/sqlite_driver.h"
 
@@ -124,7 +128,7 @@ static keep_status find_file(const kp_sql_options *options, const char *path, ke
 	return KEEP_OK;
 }
 
-static keep_status path_of(const char *location, char path[PATH_MAX], keep_error *err)
+keep_status kp_sqlite_path(const char *location, char path[PATH_MAX], keep_error *err)
 {
 	const char *prefix;
 
@@ -138,9 +142,8 @@ static keep_status path_of(const char *location, char path[PATH_MAX], keep_error
 
 /* ---------------------------------------------------------------- settings */
 
-/* The first column of the only row, as text. */
-static keep_status query_text(struct kp_sqlite *conn, const char *sql, char *out, size_t size,
-			      keep_error *err)
+keep_status kp_sqlite_query(struct kp_sqlite *conn, const char *sql, char *out, size_t size,
+			    keep_error *err)
 {
 	sqlite3_stmt *handle = NULL;
 	keep_status status = KEEP_OK;
@@ -148,6 +151,7 @@ static keep_status query_text(struct kp_sqlite *conn, const char *sql, char *out
 	int rc;
 
 	out[0] = '\0';
+	kp_sqlite_time_begin(conn, 0);
 	if (sqlite3_prepare_v2(conn->db, sql, -1, &handle, NULL) != SQLITE_OK)
 		return kp_sqlite_fail(conn, err);
 	while ((rc = sqlite3_step(handle)) == SQLITE_ROW) {
@@ -160,19 +164,18 @@ static keep_status query_text(struct kp_sqlite *conn, const char *sql, char *out
 	return status;
 }
 
-/* PRAGMA name = value, and then it must say `expected` (NULL: anything). */
-static keep_status set_pragma(struct kp_sqlite *conn, const char *name, const char *value,
-			      const char *expected, keep_error *err)
+keep_status kp_sqlite_set(struct kp_sqlite *conn, const char *name, const char *value,
+			  const char *expected, keep_error *err)
 {
 	char sql[80], answer[40];
 	keep_status status;
 
 	(void)snprintf(sql, sizeof sql, "PRAGMA %s = %s", name, value);
-	status = query_text(conn, sql, answer, sizeof answer, err);
+	status = kp_sqlite_query(conn, sql, answer, sizeof answer, err);
 	if (status != KEEP_OK)
 		return status;
 	(void)snprintf(sql, sizeof sql, "PRAGMA %s", name);
-	status = query_text(conn, sql, answer, sizeof answer, err);
+	status = kp_sqlite_query(conn, sql, answer, sizeof answer, err);
 	if (status != KEEP_OK || !expected || strcmp(answer, expected) == 0)
 		return status;
 	return kp_fail(err, KEEP_UNAVAILABLE, "%s: PRAGMA %s is '%s' where '%s' was asked",
@@ -185,7 +188,7 @@ static keep_status set_number(struct kp_sqlite *conn, const char *name, int64_t 
 	char text[24];
 
 	(void)snprintf(text, sizeof text, "%" PRId64, value);
-	return set_pragma(conn, name, text, text, err);
+	return kp_sqlite_set(conn, name, text, text, err);
 }
 
 /* Turn a new or converted file into a WAL database; the guard is held. */
@@ -193,12 +196,12 @@ static keep_status make_wal(struct kp_sqlite *conn, const kp_sql_options *option
 {
 	int page_bytes = options->page_bytes > 0 ? options->page_bytes : PAGE_BYTES_DEFAULT;
 	char pages[24];
-	keep_status status = query_text(conn, "PRAGMA page_count", pages, sizeof pages, err);
+	keep_status status = kp_sqlite_query(conn, "PRAGMA page_count", pages, sizeof pages, err);
 
 	if (status == KEEP_OK && strcmp(pages, "0") == 0)
 		status = set_number(conn, "page_size", page_bytes, err);
 	if (status == KEEP_OK)
-		status = set_pragma(conn, "journal_mode", "wal", "wal", err);
+		status = kp_sqlite_set(conn, "journal_mode", "wal", "wal", err);
 	return status;
 }
 
@@ -207,6 +210,7 @@ static keep_status prepare_fixed(struct kp_sqlite *conn, keep_error *err)
 	static const char *const texts[KP_SQLITE_FIXED] = {
 		[KP_SQLITE_BEGIN_READ] = "BEGIN",
 		[KP_SQLITE_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+		[KP_SQLITE_LOCK_MAIN] = "PRAGMA main.incremental_vacuum(1)",
 		[KP_SQLITE_COMMIT] = "COMMIT",
 		[KP_SQLITE_ROLLBACK] = "ROLLBACK",
 	};
@@ -227,7 +231,7 @@ static keep_status inspect(struct kp_sqlite *conn, const kp_sql_options *options
 
 	if (!options->inspect)
 		return KEEP_OK;
-	status = query_text(conn, "PRAGMA page_count", pages, sizeof pages, err);
+	status = kp_sqlite_query(conn, "PRAGMA page_count", pages, sizeof pages, err);
 	if (status != KEEP_OK || strcmp(pages, "0") == 0)
 		return status;
 	status = prepare_fixed(conn, err);
@@ -235,28 +239,93 @@ static keep_status inspect(struct kp_sqlite *conn, const kp_sql_options *options
 				 : status;
 }
 
-static keep_status set_journal(struct kp_sqlite *conn, const kp_sql_options *options,
-			       keep_error *err)
+static keep_status fail_mode(struct kp_sqlite *conn, const char *mode, const char *asked,
+			     keep_error *err)
 {
-	char mode[16];
-	keep_status status = query_text(conn, "PRAGMA journal_mode", mode, sizeof mode, err);
+	return kp_fail(err, KEEP_UNAVAILABLE,
+		       "%s: PRAGMA journal_mode is '%s' where '%s' was asked", conn->path, mode,
+		       asked);
+}
+
+/* What is not in WAL mode becomes so, or stays as it is. */
+static keep_status set_log(struct kp_sqlite *conn, const kp_sql_options *options, keep_error *err)
+{
+	bool as_is = options->journal == KP_JOURNAL_AS_IS;
+	char mode[16], pages[24] = "0";
+	keep_status status = kp_sqlite_query(conn, "PRAGMA journal_mode", mode, sizeof mode, err);
+	bool has_log = strcmp(mode, "wal") == 0;
 
 	if (status == KEEP_OK)
 		status = inspect(conn, options, err);
-	if (status == KEEP_OK && !conn->read_only)
-		status = kp_guard_open(&conn->guard, conn->path, err);
-	if (status != KEEP_OK || strcmp(mode, "wal") == 0)
+	if (status == KEEP_OK && as_is && !has_log)
+		status = kp_sqlite_query(conn, "PRAGMA page_count", pages, sizeof pages, err);
+	if (status != KEEP_OK || (as_is && !has_log && strcmp(pages, "0") != 0))
 		return status;
-	if (conn->read_only)
-		return kp_fail(err, KEEP_UNAVAILABLE,
-			       "%s: PRAGMA journal_mode is '%s' where 'wal' was asked", conn->path,
-			       mode);
-	status = kp_sqlite_enter(conn, err);
-	if (status != KEEP_OK)
-		return status;
-	status = make_wal(conn, options, err);
-	kp_sqlite_leave(conn);
+	if (conn->read_only && !has_log)
+		return as_is ? KEEP_OK : fail_mode(conn, mode, "wal", err);
+	if (!conn->read_only)
+		status = kp_guard_open(&conn->guard, options->guard ? options->guard : conn->path,
+				       err);
+	if (status == KEEP_OK && !has_log) {
+		status = kp_sqlite_enter(conn, err);
+		if (status == KEEP_OK)
+			status = make_wal(conn, options, err);
+		kp_sqlite_leave(conn);
+		/* It is mapped from here on, so that check may judge the map. */
+		if (status == KEEP_OK)
+			status = kp_sqlite_query(conn, "SELECT count(*) FROM sqlite_schema", pages,
+						 sizeof pages, err);
+	}
+	if (status == KEEP_OK)
+		conn->base.caps |= KP_SQL_LOG;
 	return status;
+}
+
+/* Begin a new file, so that the other side finds a database. */
+static keep_status make_rollback(struct kp_sqlite *conn, const kp_sql_options *options,
+				 keep_error *err)
+{
+	int page_bytes = options->page_bytes > 0 ? options->page_bytes : PAGE_BYTES_DEFAULT;
+	char answer[24];
+	keep_status status = set_number(conn, "page_size", page_bytes, err);
+
+	/* It begins a writing transaction, which makes the first page, and does nothing more. */
+	return status == KEEP_OK ? kp_sqlite_query(conn, "PRAGMA main.incremental_vacuum(1)",
+						   answer, sizeof answer, err)
+				 : status;
+}
+
+/* Invariant 8. In exclusive mode SQLite has the log's index in its own memory, and the file for
+   itself, or answers BUSY. */
+static keep_status set_rollback(struct kp_sqlite *conn, const kp_sql_options *options,
+				keep_error *err)
+{
+	bool has_log = kp_sqlite_says_log(conn, "main");
+	char pages[24] = "";
+	keep_status status = KEEP_OK;
+
+	if (has_log && conn->read_only)
+		return fail_mode(conn, "wal", "delete", err);
+	if (has_log)
+		status = kp_sqlite_set(conn, "locking_mode", "exclusive", "exclusive", err);
+	if (status == KEEP_OK)
+		status = inspect(conn, options, err);
+	if (status == KEEP_OK)
+		status = kp_sqlite_set(conn, "journal_mode", "delete", "delete", err);
+	if (status == KEEP_OK && has_log)
+		status = kp_sqlite_set(conn, "locking_mode", "normal", "normal", err);
+	if (status == KEEP_OK) /* whose reading gives an exclusive lock back */
+		status = kp_sqlite_query(conn, "PRAGMA page_count", pages, sizeof pages, err);
+	if (status == KEEP_OK && strcmp(pages, "0") == 0 && !conn->read_only)
+		status = make_rollback(conn, options, err);
+	return status;
+}
+
+static keep_status set_journal(struct kp_sqlite *conn, const kp_sql_options *options,
+			       keep_error *err)
+{
+	return options->journal == KP_JOURNAL_ROLLBACK ? set_rollback(conn, options, err)
+						       : set_log(conn, options, err);
 }
 
 static keep_status set_defensive(struct kp_sqlite *conn, keep_error *err)
@@ -272,11 +341,12 @@ static keep_status set_defensive(struct kp_sqlite *conn, keep_error *err)
 static keep_status set_all(struct kp_sqlite *conn, const kp_sql_options *options, keep_error *err)
 {
 	const char *synchronous = options->relaxed ? "1" : "2"; /* NORMAL, FULL */
+	bool maps = !options->beside && options->journal != KP_JOURNAL_ROLLBACK;
 	char mmap_bytes[24];
 	keep_status status = set_number(conn, "busy_timeout", conn->timeout_ms, err);
 
 	(void)snprintf(mmap_bytes, sizeof mmap_bytes, "%" PRId64,
-		       options->mmap_bytes > 0 ? options->mmap_bytes : 0);
+		       maps && options->mmap_bytes > 0 ? options->mmap_bytes : 0);
 	if (status == KEEP_OK)
 		status = set_defensive(conn, err);
 	if (status == KEEP_OK)
@@ -284,14 +354,14 @@ static keep_status set_all(struct kp_sqlite *conn, const kp_sql_options *options
 	if (status == KEEP_OK)
 		status = set_journal(conn, options, err);
 	if (status == KEEP_OK)
-		status = set_pragma(conn, "synchronous", synchronous, synchronous, err);
+		status = kp_sqlite_set(conn, "synchronous", synchronous, synchronous, err);
 	if (status == KEEP_OK)
 		status = set_number(conn, "foreign_keys", 1, err);
 	if (status == KEEP_OK && options->cache_bytes > 0) /* negative: KiB instead of pages */
 		status = set_number(conn, "cache_size", -((options->cache_bytes + 1023) / 1024),
 				    err);
 	if (status == KEEP_OK) /* the build may cap it */
-		status = set_pragma(conn, "mmap_size", mmap_bytes, NULL, err);
+		status = kp_sqlite_set(conn, "mmap_size", mmap_bytes, NULL, err);
 	if (status == KEEP_OK)
 		status = set_number(conn, "wal_autocheckpoint", 0, err);
 	if (status == KEEP_OK)
@@ -309,6 +379,8 @@ static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *opt
 	flags |= conn->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
 	if (options->create && !conn->read_only)
 		flags |= SQLITE_OPEN_CREATE;
+	if (options->beside) /* which is attached by a URI; `path` is none: invariant 6 */
+		flags |= SQLITE_OPEN_URI;
 	if (sqlite3_open_v2(path, &conn->db, flags, NULL) != SQLITE_OK) {
 		if (!conn->db)
 			return kp_fail_memory(err, "a SQLite connection");
@@ -323,14 +395,16 @@ static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *opt
 
 /* SQLite reads the missing end of a last page as zeros. Beside a log that is right: a checkpoint
    was killed there, and the log has the page. Without one, somebody cut the file. */
-static keep_status check_length(struct kp_sqlite *conn, bool has_log, int64_t size, keep_error *err)
+static keep_status check_length(struct kp_sqlite *conn, bool has_log, keep_error *err)
 {
 	char pages[24];
 	int64_t page_bytes;
-	keep_status status = query_text(conn, "PRAGMA page_size", pages, sizeof pages, err);
+	struct stat st;
+	keep_status status = kp_sqlite_query(conn, "PRAGMA page_size", pages, sizeof pages, err);
 
-	if (status != KEEP_OK || has_log || !kp_int_parse(keep_bytes_of(pages), &page_bytes) ||
-	    page_bytes < PAGE_BYTES_MIN || size % page_bytes == 0)
+	if (status != KEEP_OK || has_log || stat(conn->path, &st) != 0 ||
+	    !kp_int_parse(keep_bytes_of(pages), &page_bytes) || page_bytes < PAGE_BYTES_MIN ||
+	    st.st_size % page_bytes == 0)
 		return status;
 	return kp_fail(err, KEEP_CORRUPT, "%s: the file ends within a page", conn->path);
 }
@@ -339,21 +413,28 @@ static keep_status open_all(struct kp_sqlite *conn, const kp_sql_options *option
 {
 	const char *log = sqlite3_filename_wal(conn->path);
 	struct stat st;
+	const char *journal = sqlite3_filename_journal(conn->path);
 	bool has_log = stat(log, &st) == 0 && st.st_size > 0;
+	bool has_journal = stat(journal, &st) == 0 && st.st_size > 0;
 	keep_status status = KEEP_OK;
 
 	if (stat(conn->path, &st) != 0)
 		return kp_fail_errno(err, errno, "open '%s'", conn->path);
 	conn->base.place[0] = st.st_dev;
 	conn->base.place[1] = st.st_ino;
+	kp_sqlite_init_timing(conn);
+	if (conn->value_max > 0)
+		(void)sqlite3_limit(conn->db, SQLITE_LIMIT_LENGTH, (int)conn->value_max);
 	/* before the first look at the schema, which may name it */
 	status = kp_sqlite_add_json(conn, err);
 	if (status == KEEP_OK)
 		status = set_all(conn, options, err);
 	if (status == KEEP_OK)
-		status = check_length(conn, has_log, st.st_size, err);
+		status = check_length(conn, has_log || has_journal, err);
 	if (status == KEEP_OK)
 		status = prepare_fixed(conn, err);
+	if (status == KEEP_OK && options->beside)
+		status = kp_sqlite_attach(conn, options->beside, err);
 	if (status == KEEP_OK)
 		(void)sqlite3_wal_hook(conn->db, kp_sqlite_committed, conn);
 	else if (has_log) /* invariant 7: closing must not copy it */
@@ -365,7 +446,7 @@ keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, kee
 {
 	char path[PATH_MAX];
 	struct kp_sqlite *conn = NULL;
-	keep_status status = path_of(options->location, path, err);
+	keep_status status = kp_sqlite_path(options->location, path, err);
 	int primary;
 
 	*out = NULL;
@@ -381,7 +462,11 @@ keep_status kp_sqlite_open(const kp_sql_options *options, kp_sql_conn **out, kee
 			 .caps = KP_SQL_ONE_WRITER | KP_SQL_TRANSACTIONAL_DDL},
 		.guard = KP_GUARD_INIT,
 		.read_only = options->read_only,
+		.relaxed = options->relaxed,
+		.synchronous = options->relaxed ? 1 : 2,
 		.timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : TIMEOUT_MS_DEFAULT,
+		.value_max = options->value_max > INT_MAX ? 0 : options->value_max,
+		.statement_ms = options->statement_ms > INT_MAX ? INT_MAX : options->statement_ms,
 	};
 	if (conn->timeout_ms > INT_MAX)
 		conn->timeout_ms = INT_MAX;
@@ -419,5 +504,6 @@ void kp_sqlite_close(kp_sql_conn *base)
 	(void)sqlite3_close_v2(conn->holder);
 	(void)sqlite3_close_v2(conn->db);
 	kp_guard_close(&conn->guard);
+	kp_free(conn->beside);
 	kp_free(conn);
 }

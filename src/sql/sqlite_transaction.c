@@ -11,11 +11,18 @@
  *      or no memory for its index, when the frames and their commit mark are in the log already;
  *      until the next write covers them, a recovery would bring that transaction back. So it is
  *      covered at once (see settle), and where that fails too the answer is UNCERTAIN.
+ *      In rollback mode the journal does that by itself.
  *   3. The file is looked at after the guard is held and before each write: nobody writes into a
  *      file that was deleted or replaced.
  *
- * Held by tests/contract/test_sqlite_open.c, tests/torture/test_sqlite_faults.c and
- * tests/torture/test_wal_race.c.
+ *   4. A transaction beside an attached file (sqlite_beside.c) takes the write lock of main alone.
+ *      BEGIN IMMEDIATE would begin to read the other file, too, and keep its writer from
+ * committing.
+ *   5. PRAGMA synchronous is what the transaction asks for, before it begins: FULL, but NORMAL for
+ *      KP_SQL_WRITE_SOON in WAL mode, where the next FULL commit syncs the log with all before it.
+ *
+ * Held by tests/contract/test_sqlite_open.c, tests/contract/test_sqlite_beside.c,
+ * tests/torture/test_sqlite_faults.c and tests/torture/test_wal_race.c.
  */
 #include "sql/sqlite_driver.h"
 
@@ -31,15 +38,17 @@ keep_status kp_sqlite_check(kp_sql_conn *base, keep_error *err)
 
 	if (stat(conn->path, &st) == 0 && st.st_dev == base->place[0] &&
 	    st.st_ino == base->place[1])
-		return KEEP_OK;
+		return kp_sqlite_look(conn, err);
 	base->broken = true;
 	return kp_fail(err, KEEP_UNAVAILABLE, "%s: the file was deleted or replaced", conn->path);
 }
 
 keep_status kp_sqlite_enter(struct kp_sqlite *conn, keep_error *err)
 {
-	keep_status status = kp_guard_acquire(&conn->guard, conn->timeout_ms, err);
+	keep_status status = KEEP_OK;
 
+	if (conn->guard.fd >= 0)
+		status = kp_guard_acquire(&conn->guard, conn->timeout_ms, err);
 	if (status != KEEP_OK)
 		return kp_prefix(err, status, "%s", conn->path);
 	conn->has_guard = true;
@@ -61,17 +70,49 @@ void kp_sqlite_leave(struct kp_sqlite *conn)
 
 keep_status kp_sqlite_run_fixed(struct kp_sqlite *conn, enum kp_sqlite_fixed which, keep_error *err)
 {
-	int rc = sqlite3_step(conn->fixed[which]);
-	keep_status status = rc == SQLITE_DONE ? KEEP_OK : kp_sqlite_fail(conn, err);
+	keep_status status;
+	int rc;
+
+	conn->deadline_ns = 0; /* a commit is never ended half way */
+	rc = sqlite3_step(conn->fixed[which]);
+	status = rc == SQLITE_DONE ? KEEP_OK : kp_sqlite_fail(conn, err);
 
 	(void)sqlite3_reset(conn->fixed[which]);
 	return status;
 }
 
+keep_status kp_sqlite_set_synced(struct kp_sqlite *conn, bool synced, keep_error *err)
+{
+	int wanted = synced && !conn->relaxed ? 2 : 1;
+
+	if (conn->synchronous == wanted)
+		return KEEP_OK;
+	if (sqlite3_exec(conn->db,
+			 wanted == 2 ? "PRAGMA main.synchronous = 2"
+				     : "PRAGMA main.synchronous = 1",
+			 NULL, NULL, NULL) != SQLITE_OK)
+		return kp_sqlite_fail(conn, err);
+	conn->synchronous = wanted;
+	return KEEP_OK;
+}
+
+/* The guard is held. */
+static keep_status begin_write(struct kp_sqlite *conn, kp_sql_mode mode, keep_error *err)
+{
+	bool has_log = conn->base.caps & KP_SQL_LOG;
+	keep_status status = kp_sqlite_set_synced(conn, mode != KP_SQL_WRITE_SOON || !has_log, err);
+
+	if (status != KEEP_OK || !conn->beside)
+		return status == KEEP_OK ? kp_sqlite_run_fixed(conn, KP_SQLITE_BEGIN_WRITE, err)
+					 : status;
+	status = kp_sqlite_run_fixed(conn, KP_SQLITE_BEGIN_READ, err);
+	return status == KEEP_OK ? kp_sqlite_run_fixed(conn, KP_SQLITE_LOCK_MAIN, err) : status;
+}
+
 keep_status kp_sqlite_begin(kp_sql_conn *base, kp_sql_mode mode, keep_error *err)
 {
 	struct kp_sqlite *conn = kp_sqlite_of(base);
-	bool writes = mode == KP_SQL_WRITE;
+	bool writes = mode != KP_SQL_READ;
 	keep_status status = KEEP_OK;
 
 	if (base->in_transaction)
@@ -81,8 +122,8 @@ keep_status kp_sqlite_begin(kp_sql_conn *base, kp_sql_mode mode, keep_error *err
 	if (writes)
 		status = kp_sqlite_enter(conn, err);
 	if (status == KEEP_OK)
-		status = kp_sqlite_run_fixed(
-			conn, writes ? KP_SQLITE_BEGIN_WRITE : KP_SQLITE_BEGIN_READ, err);
+		status = writes ? begin_write(conn, mode, err)
+				: kp_sqlite_run_fixed(conn, KP_SQLITE_BEGIN_READ, err);
 	base->in_transaction = status == KEEP_OK;
 	if (status != KEEP_OK)
 		kp_sqlite_rollback(base);
@@ -136,7 +177,10 @@ static bool cover_frames(struct kp_sqlite *conn)
 
 keep_status kp_sqlite_settle(struct kp_sqlite *conn, int rc, keep_status status, keep_error *err)
 {
-	if (!conn->has_guard || !may_have_left_frames(rc) || cover_frames(conn))
+	if (!conn->has_guard || !(conn->base.caps & KP_SQL_LOG) || !may_have_left_frames(rc))
+		return status;
+	conn->deadline_ns = 0;
+	if (kp_sqlite_set_synced(conn, true, NULL) == KEEP_OK && cover_frames(conn))
 		return status;
 	return kp_prefix(err,
 			 kp_fail(err, KEEP_UNCERTAIN, "%s: %s, and it could not be undone",
@@ -156,6 +200,8 @@ keep_status kp_sqlite_commit(kp_sql_conn *base, keep_error *err)
 		kp_sqlite_rollback(base);
 		return status;
 	}
+	if (conn->beside && conn->has_guard && !(base->caps & KP_SQL_LOG))
+		kp_sqlite_let_go(conn);
 	status = kp_sqlite_run_fixed(conn, KP_SQLITE_COMMIT, err);
 	base->in_transaction = false;
 	if (status != KEEP_OK) {

@@ -69,6 +69,9 @@ static void *tend(void *ctx)
 	keep_error err = KEEP_ERROR_INIT;
 
 	options.create = false;
+	if (options.beside) /* nothing to do there; and no file is mapped beside one */
+		options.mmap_bytes = 0;
+	options.beside = NULL;
 	while (wait_for_work(tender)) {
 		if (conn && conn->broken)
 			kp_sql_close(&conn);

@@ -70,6 +70,28 @@ static void relaxed_means_no_wait_for_the_disk(void **state)
 	kp_sql_close(&relaxed);
 }
 
+static void a_soon_commit_waits_for_no_disk_and_the_next_one_does(void **state)
+{
+	kp_sql_options options = shared_options();
+	keep_error err = KEEP_ERROR_INIT;
+	kp_sql_conn *writer = NULL;
+
+	(void)state;
+	for (int unnamed = 0; unnamed <= 1; unnamed++) {
+		options.unnamed_statements = unnamed;
+		writer = open_with(&options);
+		OK(kp_sql_begin(writer, KP_SQL_WRITE_SOON, &err));
+		assert_string_equal(
+			get_text(writer, "SELECT current_setting('synchronous_commit')"), "off");
+		OK(kp_sql_commit(writer, &err));
+		OK(kp_sql_begin(writer, KP_SQL_WRITE, &err));
+		assert_string_equal(
+			get_text(writer, "SELECT current_setting('synchronous_commit')"), "on");
+		OK(kp_sql_commit(writer, &err));
+		kp_sql_close(&writer);
+	}
+}
+
 static void a_read_only_connection_changes_nothing(void **state)
 {
 	kp_sql_options options = shared_options();
@@ -694,6 +716,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_session_has_every_setting),
 		TEST(relaxed_means_no_wait_for_the_disk),
+		TEST(a_soon_commit_waits_for_no_disk_and_the_next_one_does),
 		TEST(a_read_only_connection_changes_nothing),
 		TEST(a_hostile_schema_name_is_only_a_name),
 		TEST(a_schema_is_found_or_refused),

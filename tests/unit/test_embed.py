@@ -109,13 +109,29 @@ class Embedding(unittest.TestCase):
         self.assertIn("SELECT 2 FOR UPDATE;", postgres)
         self.assertNotIn("SELECT 22", postgres)
 
+    def test_what_is_marked_as_shared_is_left_out_for_sqlite(self):
+        self.write("a.sql", "-- name: one\n-- Says @{ and @{this}.\n"
+                   "INSERT INTO t (@{session_id,} id) VALUES (@{$1,} $2);\n"
+                   "-- name: two\nSELECT '{}' FROM t\n@{WHERE session_id = $1}@{ AND true};\n")
+        code, head = self.embedded("topics", "x", "a.sql")
+        self.assertIn("/* Says @{ and @{this}. */", head)
+        sqlite, postgres = code.split("postgres_list[]")
+        self.assertIn('"INSERT INTO t ( id) VALUES ( \\0772);"', sqlite)
+        self.assertIn("SELECT '{}' FROM t\\n\"\n\t\t\";\"", sqlite)
+        self.assertIn('"INSERT INTO t (session_id, id) VALUES ($1, $2);"', postgres)
+        self.assertIn('"WHERE session_id = $1 AND true;"', postgres)
+
     def test_bad_topics_are_refused_with_file_and_line(self):
         for content, words in (
                 ("-- name: a\nSELECT 1;\n-- name: b only sqlite\nSELECT 2;\n",
                  "b.sql:3: statement 'b' is missing in"),
                 ("-- name: a only oracle\nSELECT 1;\n", "b.sql:1: only what?"),
                 ("-- name: first\nSELECT 1;\n", "b.sql:1: statement 'first' was named before"),
-                ("-- name: c only sqlite\nSELECT 1;\n\n-- name: c only postgres\n", "'c' is empty")):
+                ("-- name: c only sqlite\nSELECT 1;\n\n-- name: c only postgres\n", "'c' is empty"),
+                ("-- name: c\nSELECT 1\n@{WHERE true\n};\n", "b.sql:3: '@{' is not closed on its line"),
+                ("-- name: c\nSELECT 1 @{", "b.sql:2: '@{' is not closed on its line"),
+                ("-- name: c\nSELECT @{1, @{2}};\n", "b.sql:2: '@{' inside '@{'"),
+                ("-- name: c\n@{SELECT 1;}\n", "b.sql:1: statement 'c' is empty")):
             with self.subTest(words=words):
                 self.write("a.sql", "-- name: first\nSELECT 0;\n")
                 self.write("b.sql", content)

@@ -4,7 +4,7 @@
  */
 #include "keep_test.h"
 
-#include "gateway/route_match.h"
+#include "pattern/pattern.h"
 
 #include <regex.h>
 

@@ -1,8 +1,8 @@
 /*
- * route_pattern_needs.c - texts that a message must contain for a pattern to match.
+ * pattern_needs.c - texts that another one must contain for a pattern to match.
  *
- * Most patterns of a chat do not match most messages. What is written in them letter for letter is
- * sought for all of them at once (route_needles.c); only a pattern whose texts are all there is
+ * Of many patterns most do not match most texts. What is written in them letter for letter is
+ * sought for all of them at once (pattern_needles.c); only a pattern whose texts are all there is
  * run.
  *
  * Invariants:
@@ -11,7 +11,7 @@
  *
  * Tests: tests/unit/test_route_pattern.c, tests/unit/test_route_match.c, fuzz/fuzz_route.c.
  */
-#include "gateway/route_pattern.h"
+#include "pattern/pattern_private.h"
 
 struct run {
 	char text[KP_NEEDLE_BYTES_MAX];

@@ -1,13 +1,13 @@
 /*
- * route_pattern.c - extended regular expressions whose time is bounded: reading them.
+ * pattern_compile.c - extended regular expressions whose time is bounded: reading them.
  *
- * A route's pattern comes from an agent, the content from anybody. glibc's regexec promises no
+ * A pattern comes from an agent, the text it is sought in from anybody. glibc's regexec promises no
  * bound on time or memory, and a backtracking matcher counts anew at each start. PCRE2's other
  * matcher (10.42, anchored behind a lazy `.*?`, shortest match, a workspace of 20,000 words, other
  * limits at their defaults) was measured: 1 s for (a+)+$ on 4 KiB of 'a', and then it fails; 6 s
  * for (x{0,200}){0,200}z on 16 KiB. RE2 is bounded by design, but C++, and was not measured. So a
- * pattern becomes a machine of at most KP_PATTERN_STATES_MAX states, and route_pattern_run.c
- * follows all of them at once: each letter of the content visits each state at most once, and no
+ * pattern becomes a machine of at most KP_PATTERN_STATES_MAX states, and pattern_run.c
+ * follows all of them at once: each letter of the text visits each state at most once, and no
  * order of letters can change that.
  *
  * Invariants:
@@ -20,7 +20,7 @@
  *
  * Tests: tests/unit/test_route_pattern.c, fuzz/fuzz_route.c; docs/routing.md tells the syntax.
  */
-#include "gateway/route_pattern.h"
+#include "pattern/pattern_private.h"
 
 #include <string.h>
 
@@ -640,10 +640,10 @@ keep_status kp_pattern_compile(keep_bytes text, kp_arena *arena, kp_pattern **ou
 	keep_status status;
 	int root;
 
-	if (!text.len || text.len > KEEP_ROUTE_PATTERN_MAX)
+	if (!text.len || text.len > KP_PATTERN_BYTES_MAX)
 		return kp_fail(err, KEEP_INVALID,
 			       "match: a pattern has 1 to %d bytes, this one has %zu",
-			       KEEP_ROUTE_PATTERN_MAX, text.len);
+			       KP_PATTERN_BYTES_MAX, text.len);
 	reader.start = reader.at = text.data;
 	reader.end = text.data + text.len;
 	reader.node_count = 0;

@@ -1,5 +1,5 @@
 /*
- * gateway_check.c - what the gateway takes from its callers.
+ * check.c - what a store takes from its callers.
  *
  * Both backends would refuse some of it, each in its own words and some only halfway through; so
  * it is checked here first, with the column's name in the message.
@@ -8,9 +8,10 @@
  *   1. A refused input changed nothing: checks come before any statement.
  *   2. A message quotes no content, and no text longer than 200 bytes.
  *
- * Tests: tests/contract/test_gateway_messages.c, tests/unit/test_gateway_check.c.
+ * Tests: tests/contract/test_gateway_messages.c, test_gateway_groups.c and their neighbours.
  */
-#include "gateway/gateway_private.h"
+#include "core/core.h"
+#include "keep/schedule.h"
 
 #include <string.h>
 
@@ -33,7 +34,7 @@ keep_status kp_check_text(const char *what, keep_bytes text, size_t max, enum kp
 
 keep_status kp_check_key(const char *what, keep_bytes text, keep_error *err)
 {
-	keep_status status = kp_check_text(what, text, KEEP_GATEWAY_TEXT_MAX, KP_NOT_EMPTY, err);
+	keep_status status = kp_check_text(what, text, KP_KEY_MAX, KP_NOT_EMPTY, err);
 
 	for (size_t i = 0; status == KEEP_OK && i < text.len; i++)
 		if ((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f)
@@ -76,10 +77,10 @@ keep_status kp_check_folder(const char *what, keep_bytes folder, keep_error *err
 
 keep_status kp_check_content(const char *what, keep_bytes text, keep_error *err)
 {
-	if (text.len > KEEP_GATEWAY_CONTENT_MAX)
+	if (text.len > KP_CONTENT_MAX)
 		return kp_fail(err, KEEP_FULL, "%s: %zu bytes, the limit is %d", what, text.len,
-			       KEEP_GATEWAY_CONTENT_MAX);
-	return kp_check_text(what, text, KEEP_GATEWAY_CONTENT_MAX, KP_MAY_BE_ABSENT, err);
+			       KP_CONTENT_MAX);
+	return kp_check_text(what, text, KP_CONTENT_MAX, KP_MAY_BE_ABSENT, err);
 }
 
 keep_status kp_check_json(const char *what, keep_bytes json, kp_json_kind kind, keep_error *err)
@@ -104,5 +105,13 @@ keep_status kp_check_time(const char *what, int64_t time_ms, keep_error *err)
 {
 	if (time_ms < KEEP_TIME_MIN || time_ms > KEEP_TIME_MAX)
 		return kp_fail(err, KEEP_INVALID, "%s: out of the years 1 to 9999", what);
+	return KEEP_OK;
+}
+
+keep_status kp_check_limit(size_t limit, size_t fallback, size_t max, int64_t *out, keep_error *err)
+{
+	if (limit > max)
+		return kp_fail(err, KEEP_INVALID, "limit: %zu is over %zu", limit, max);
+	*out = (int64_t)(limit ? limit : fallback);
 	return KEEP_OK;
 }

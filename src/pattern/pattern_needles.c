@@ -1,5 +1,5 @@
 /*
- * route_needles.c - which of many short texts a long one contains, in one pass over it.
+ * pattern_needles.c - which of many short texts a long one contains, in one pass over it.
  *
  * An automaton of Aho and Corasick (1975). States are made from the sorted needles; the children of
  * a state are a list, but those of the root a table, because most letters fall back to it.
@@ -13,7 +13,7 @@
  *
  * Tests: tests/unit/test_route_match.c.
  */
-#include "gateway/route_match.h"
+#include "pattern/pattern.h"
 
 #include <stdlib.h>
 #include <string.h>

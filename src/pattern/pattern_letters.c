@@ -1,5 +1,5 @@
 /*
- * route_letters.c - letter case and word characters of Unicode, whatever the process's locale is.
+ * pattern_letters.c - letter case and word characters of Unicode, whatever the process's locale is.
  *
  * towlower and iswalpha follow the locale, which is the caller's and in a daemon mostly "C"; so the
  * tables are ours (tools/lettergen.py makes them from Unicode's).
@@ -12,7 +12,7 @@
  *
  * Tests: tests/unit/test_route_match.c.
  */
-#include "gateway/route_match.h"
+#include "pattern/pattern.h"
 
 struct letter_range {
 	uint32_t first, last;
@@ -23,7 +23,7 @@ struct fold_range {
 	int32_t distance; /* of the fold from the letter */
 };
 
-#include "gateway/route_letters_table.h"
+#include "pattern/pattern_letters_table.h"
 
 uint32_t kp_letter_read(const char *at, const char *end, size_t *width)
 {

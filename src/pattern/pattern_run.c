@@ -1,5 +1,5 @@
 /*
- * route_pattern_run.c - does a pattern match anywhere in a text? In bounded time.
+ * pattern_run.c - does a pattern match anywhere in a text? In bounded time.
  *
  * All states of the machine are followed at once (Thompson, 1968): before each letter the states
  * that can be reached without one are collected, each once; with it, those that take it move on.
@@ -7,14 +7,14 @@
  * Invariants:
  *   1. A letter costs at most step_count visits, each of which is constant but for a set's ranges
  *      (at most 200 of them): letters * KP_PATTERN_STATES_MAX is the most that a search can cost,
- *      whatever the pattern and the content.
- *   2. Each visit is taken off room->steps, which one message's searches share. When they are used
- *      up the answer is KP_FOUND_BOUND, at once and for every later search of the message.
+ *      whatever the pattern and the text.
+ *   2. Each visit is taken off room->steps, which the searches of one room share. When they are
+ *      used up the answer is KP_FOUND_BOUND, at once and for every later search in that room.
  *   3. Searching allocates nothing and is not recursive.
  *
  * Tests: tests/unit/test_route_pattern.c, bench/bench_gateway_routes.c.
  */
-#include "gateway/route_match.h"
+#include "pattern/pattern.h"
 
 #include <string.h>
 

@@ -1,16 +1,14 @@
-#ifndef KP_ROUTE_PATTERN_H
-#define KP_ROUTE_PATTERN_H
-/* route_pattern.h - a pattern as it is read: route_pattern.c makes it, route_pattern_needs.c looks.
+#ifndef KP_PATTERN_PRIVATE_H
+#define KP_PATTERN_PRIVATE_H
+/* pattern_private.h - a pattern as it is read: pattern_compile.c makes it, pattern_needs.c looks.
  */
-#include "gateway/route_match.h"
-
-#include "keep/gateway.h"
+#include "pattern/pattern.h"
 
 /* A byte of a pattern makes at most three nodes, one set and one range. */
 enum {
-	NODES_MAX = 3 * KEEP_ROUTE_PATTERN_MAX + 8,
-	SETS_MAX = KEEP_ROUTE_PATTERN_MAX + 4,
-	RANGES_MAX = KEEP_ROUTE_PATTERN_MAX + 4,
+	NODES_MAX = 3 * KP_PATTERN_BYTES_MAX + 8,
+	SETS_MAX = KP_PATTERN_BYTES_MAX + 4,
+	RANGES_MAX = KP_PATTERN_BYTES_MAX + 4,
 	ENDLESS = -1
 };
 

@@ -1,0 +1,144 @@
+/*
+ * attachments.c - the files of messages: inbox/<id>/<name> and outbox/<id>/<name>.
+ *
+ * Names come from platforms and from agents, and the folder is writable for both sides. So every
+ * way to a file is walked a step at a time, relative to the descriptor of the folder before it, and
+ * no step follows a link.
+ *
+ * Invariants:
+ *   1. A name is one segment (kp_check_file_name), an id too.
+ *   2. A file is made exclusively, written, synced, and its folder synced, before anybody is told
+ *      of it. One that is there with the same bytes is a repetition; with others it is CONFLICT.
+ *   3. Only plain files are read, at most KEEP_MAILBOX_FILE_MAX bytes.
+ *
+ * Tests: tests/contract/test_mailbox_attachments.c.
+ */
+#include "mailbox/mailbox_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+keep_status kp_files_check(const keep_file *files, size_t count, keep_error *err)
+{
+	keep_status status = KEEP_OK;
+
+	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
+		status = kp_check_file_name("file", files[i].name, err);
+		if (status == KEEP_OK && files[i].bytes.len > KEEP_MAILBOX_FILE_MAX)
+			status = kp_fail(err, KEEP_FULL, "file: %zu bytes, the limit is %d",
+					 files[i].bytes.len, KEEP_MAILBOX_FILE_MAX);
+	}
+	return status;
+}
+
+/* ---------------------------------------------------------------- the way to a folder */
+
+static keep_status open_folder(int folder, const char *name, int *out, keep_error *err)
+{
+	keep_status status =
+		kp_file_open(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, out, err);
+
+	if (status != KEEP_OK && (errno == ELOOP || errno == ENOTDIR))
+		return kp_fail(err, KEEP_DENIED, "'%s' is a link or no folder", name);
+	return status;
+}
+
+/* <folder>/<box>/<id>; made when `makes`. */
+static keep_status open_box(const char *folder, const char *box, keep_bytes id, bool makes,
+			    int *out, keep_error *err)
+{
+	char name[KP_SEGMENT_SIZE];
+	keep_error why = KEEP_ERROR_INIT;
+	int session = -1, parent = -1;
+	keep_status status = kp_check_segment("message id", id, err);
+
+	*out = -1;
+	if (status != KEEP_OK)
+		return status;
+	memcpy(name, id.data, id.len);
+	name[id.len] = '\0';
+	/* The folder's own way is the caller's, links included. */
+	status = kp_file_open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0, &session, err);
+	if (status == KEEP_OK && makes && kp_folder_make(session, box, 0755, &why) != KEEP_OK &&
+	    why.status != KEEP_CONFLICT)
+		status = kp_fail(err, why.status, "%s", why.message);
+	if (status == KEEP_OK)
+		status = open_folder(session, box, &parent, err);
+	if (status == KEEP_OK && makes && kp_folder_make(parent, name, 0755, &why) != KEEP_OK &&
+	    why.status != KEEP_CONFLICT)
+		status = kp_fail(err, why.status, "%s", why.message);
+	if (status == KEEP_OK)
+		status = open_folder(parent, name, out, err);
+	if (status == KEEP_OK && makes)
+		status = kp_file_sync(parent, err);
+	kp_file_close(&parent);
+	kp_file_close(&session);
+	return status;
+}
+
+/* ---------------------------------------------------------------- storing */
+
+static keep_status compare_file(int folder, const char *name, keep_bytes bytes, keep_error *err)
+{
+	keep_buffer stored = KEEP_BUFFER_INIT;
+	int fd = -1;
+	keep_status status =
+		kp_file_open(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, &fd, err);
+
+	if (status == KEEP_OK)
+		status = kp_file_read_all(fd, bytes.len + 1, &stored, err);
+	if (status == KEEP_FULL ||
+	    (status == KEEP_OK && !kp_bytes_equal(kp_buffer_bytes(&stored), bytes)))
+		status = kp_fail(err, KEEP_CONFLICT, "file: another '%s' is there", name);
+	kp_file_close(&fd);
+	keep_buffer_release(&stored);
+	return status;
+}
+
+/* Written under a name of its own and linked into place, so that a name never has half a file. */
+static keep_status store_file(int folder, const keep_file *file, int64_t uid, int64_t gid,
+			      keep_error *err)
+{
+	char name[256], making[KP_UUID_TEXT_SIZE + 1] = ".";
+	int fd = -1;
+	keep_status status = kp_uuid_make(making + 1, err);
+
+	memcpy(name, file->name.data, file->name.len);
+	name[file->name.len] = '\0';
+	if (status == KEEP_OK)
+		status = kp_file_open(folder, making, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+				      0644, &fd, err);
+	if (status != KEEP_OK)
+		return status;
+	status = kp_file_append(fd, file->bytes, err);
+	if (status == KEEP_OK && (uid || gid) && fchown(fd, (uid_t)uid, (gid_t)gid) != 0)
+		status = kp_fail_errno(err, errno, "give '%s' to its agent", name);
+	if (status == KEEP_OK)
+		status = kp_file_sync(fd, err);
+	kp_file_close(&fd);
+	if (status == KEEP_OK && linkat(folder, making, folder, name, 0) != 0)
+		status = errno == EEXIST ? compare_file(folder, name, file->bytes, err)
+					 : kp_fail_errno(err, errno, "make '%s'", name);
+	(void)unlinkat(folder, making, 0);
+	return status;
+}
+
+keep_status kp_files_store(const char *folder, const char *box, keep_bytes id,
+			   const keep_file *files, size_t count, int64_t uid, int64_t gid,
+			   keep_error *err)
+{
+	int at = -1;
+	keep_status status = KEEP_OK;
+
+	if (!count)
+		return KEEP_OK;
+	status = open_box(folder, box, id, true, &at, err);
+	for (size_t i = 0; i < count && status == KEEP_OK; i++)
+		status = store_file(at, &files[i], uid, gid, err);
+	if (status == KEEP_OK)
+		status = kp_file_sync(at, err);
+	kp_file_close(&at);
+	return status;
+}

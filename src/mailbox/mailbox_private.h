@@ -1,0 +1,312 @@
+#ifndef KP_MAILBOX_PRIVATE_H
+#define KP_MAILBOX_PRIVATE_H
+/*
+ * mailbox_private.h - what the files of src/mailbox share.
+ *
+ * The registry, the inbound and the outbound tables have one set of named statements (the *.sql
+ * files beside this one, one a topic, written once for both dialects): a connection prepares those
+ * that it uses. On SQLite the registry is a database of its own, and a session is two files, each
+ * of which one side opens for writing with the other side's beside it (side.c). On PostgreSQL all
+ * is one schema, and every table of a session has session_id in front. So each statement about a
+ * session has $1 = the session, and names it where PostgreSQL needs it: `@{session_id = $1 AND}`.
+ *
+ * Threads: as the public headers; what is mutable in a struct has its own lock.
+ */
+#include "keep/agent.h"
+#include "keep/mailbox.h"
+#include "keep/mailbox_registry.h"
+#include "schedule/due.h"
+#include "sql/sql.h"
+
+#include "mailbox/mailbox_inbound_records.h"
+#include "mailbox/mailbox_outbound_records.h"
+#include "mailbox/mailbox_records.h"
+#include "mailbox_statements.h" /* KP_MAILBOX_<NAME>, made from the *.sql files */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+_Static_assert(KEEP_MAILBOX_TEXT_MAX == KP_KEY_MAX, "the checks of core hold it");
+_Static_assert(KEEP_MAILBOX_CONTENT_MAX == KP_CONTENT_MAX, "the checks of core hold it");
+
+#define KP_SEGMENT_SIZE (KEEP_SEGMENT_MAX + 1)
+#define KP_CHANNEL_SIZE 56 /* of NOTIFY */
+
+/* -------------------------------- doors that two sides share (doors.c in spirit: mailbox.c) */
+
+static inline int64_t kp_now(int64_t now_ms)
+{
+	return now_ms == KEEP_NOW ? kp_clock_ms() : now_ms;
+}
+
+/* 1 to KEEP_SEGMENT_MAX of A-Z a-z 0-9 . _ -, not beginning with . or -: what may become a folder.
+ */
+keep_status kp_check_segment(const char *what, keep_bytes text, keep_error *err) KEEP_MUST_CHECK;
+/* A file's name: one segment of any text but a separator, "." and "..", without control characters.
+ */
+keep_status kp_check_file_name(const char *what, keep_bytes name, keep_error *err) KEEP_MUST_CHECK;
+
+/* A query or a change runs on a lease of a connection; it may run twice, so it depends on the
+   database and its inputs alone and writes its outputs anew. */
+typedef kp_apply kp_query;
+
+/* Reading a row or rows of a statement; as kp_record_read_one and _all. */
+keep_status kp_read_row(kp_lease *lease, size_t statement, const kp_value *values,
+			size_t value_count, const kp_record *record, kp_arena *arena, void *object,
+			bool *found, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_read_rows(kp_lease *lease, size_t statement, const kp_value *values,
+			 size_t value_count, const kp_record *record, kp_arena *arena, void *items,
+			 size_t *count, keep_error *err) KEEP_MUST_CHECK;
+/* The first column of the first row; *found false without a row. NULL is 0 and found. */
+keep_status kp_read_int(kp_lease *lease, size_t statement, const kp_value *values,
+			size_t value_count, int64_t *out, bool *found,
+			keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- one side of a session on SQLite (side.c) */
+
+enum kp_side_kind { KP_SIDE_HOST, KP_SIDE_AGENT };
+
+typedef struct kp_side {
+	enum kp_side_kind kind;
+	char *own, *other, *guard; /* paths */
+	bool mount_safe;           /* rollback journals, no maps */
+	bool relaxed, create;
+	int64_t timeout_ms;
+	pthread_mutex_t lock; /* all below */
+	kp_lease lease;       /* conn NULL: not open */
+} kp_side;
+
+/* `folder` holds inbound.db and outbound.db; `guard` (host) is outside of it. Opens nothing yet. */
+keep_status kp_side_init(kp_side *side, enum kp_side_kind kind, const char *folder,
+			 const char *guard, keep_error *err) KEEP_MUST_CHECK;
+void kp_side_release(kp_side *side);
+/* Open if it is not; the first connection migrates the side's own file. */
+keep_status kp_side_open(kp_side *side, keep_error *err) KEEP_MUST_CHECK;
+void kp_side_close(kp_side *side);
+/* Both take the lock, open when needed, and run `apply` in one transaction. */
+keep_status kp_side_change(kp_side *side, kp_sql_mode mode, kp_apply *apply, void *ctx,
+			   keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_side_read(kp_side *side, kp_query *query, void *ctx,
+			 keep_error *err) KEEP_MUST_CHECK;
+
+/* The migrations of the three sets of tables, by dialect: "mailbox" (the registry),
+   "mailbox_inbound", "mailbox_outbound". */
+extern const kp_migrations kp_mailbox_migrations[KP_DIALECT_COUNT];
+extern const kp_migrations kp_mailbox_inbound_migrations[KP_DIALECT_COUNT];
+extern const kp_migrations kp_mailbox_outbound_migrations[KP_DIALECT_COUNT];
+
+/* -------------------------------- bells (bell.c)
+ *
+ * A file of one number in the session's folder. Ringing writes another number and wakes who sleeps
+ * on it; nobody stores into or loads from the mapping, so a file that an agent cut short costs a
+ * poll and not a SIGBUS. The agent's bell is also seen by the host's inotify.
+ */
+typedef struct kp_bell {
+	int fd;   /* -1: none, waits poll */
+	void *at; /* the mapping: a futex's address, never touched by us */
+} kp_bell;
+
+#define KP_BELL_INIT                                                                               \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+
+keep_status kp_bell_open(kp_bell *bell, const char *path, bool create,
+			 keep_error *err) KEEP_MUST_CHECK;
+void kp_bell_close(kp_bell *bell);
+void kp_bell_ring(kp_bell *bell);
+uint32_t kp_bell_value(const kp_bell *bell);
+/* Until the value is another one than `seen`, or timeout_ms are over. */
+void kp_bell_wait(kp_bell *bell, uint32_t seen, int64_t timeout_ms);
+/* Wake this process's sleepers without ringing. */
+void kp_bell_wake(kp_bell *bell);
+
+/* -------------------------------- the host (mailbox.c, sessions_open.c) */
+
+/* All hosts and agents of one schema listen to one channel. */
+keep_status kp_mailbox_channel(const char *schema, char channel[KP_CHANNEL_SIZE],
+			       keep_error *err) KEEP_MUST_CHECK;
+
+struct keep_mailbox {
+	const kp_sql_driver *driver;
+	kp_database *database; /* SQLite: the registry; PostgreSQL: all */
+	char *location;        /* SQLite: the folder; PostgreSQL: the conninfo */
+	char *url;             /* as it was given */
+	char *schema;          /* PostgreSQL; else NULL */
+	char owner[KP_OWNER_TEXT_SIZE];
+	bool read_only, relaxed, create;
+	bool mount_safe;
+	int64_t timeout_ms, agent_uid, agent_gid;
+	size_t sessions_max;
+	bool listens;                  /* LISTEN works */
+	char channel[KP_CHANNEL_SIZE]; /* of NOTIFY; payload "in:<session>" or "out:<session>" */
+	atomic_int cancelled;
+	struct kp_open_sessions *open_sessions; /* SQLite: sessions_open.c */
+	struct kp_mailbox_waits *waits;         /* mailbox_wait.c */
+};
+
+/* The registry. On PostgreSQL hosts take turns (host_turns), so nothing of theirs deadlocks. */
+keep_status kp_registry_read(keep_mailbox *mailbox, kp_query *query, void *ctx,
+			     keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_registry_change(keep_mailbox *mailbox, kp_apply *apply, void *ctx,
+			       keep_error *err) KEEP_MUST_CHECK;
+/* Run one reading statement of the registry: all its rows into an array (`items`: the address of
+   the list's pointer), or its one row. */
+keep_status kp_registry_list(keep_mailbox *mailbox, size_t statement, const kp_value *values,
+			     size_t value_count, const kp_record *record, kp_arena *arena,
+			     void *items, size_t *count, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_registry_get(keep_mailbox *mailbox, size_t statement, const kp_value *values,
+			    size_t value_count, const kp_record *record, kp_arena *arena,
+			    void *object, bool *found, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- a session, from the host's side (session_access.c) */
+
+enum kp_session_news {
+	KP_NEWS_NONE = 0,
+	KP_NEWS_AGENT = 1 /* something for the agent: its bell rings after the commit */
+};
+
+/* What a change of a session is told and tells. */
+typedef struct kp_session_change {
+	keep_bytes session;
+	kp_sql_mode mode; /* KP_SQL_WRITE, or KP_SQL_WRITE_SOON for what can be taken over again */
+	unsigned news;
+	/* The registry's due_at of the session is set before the change is stored, at the latest to
+	   this time, so that sweep finds the session whatever happens; 0: no need. */
+	int64_t due_ms;
+} kp_session_change;
+
+/*
+ * Run `apply` in a writing transaction of the session's inbound side: on SQLite its file, with the
+ * outbound side's beside it for reading; on PostgreSQL the schema. NOT_FOUND: no such session.
+ */
+keep_status kp_session_write(keep_mailbox *mailbox, const kp_session_change *change,
+			     kp_apply *apply, void *ctx, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_session_read(keep_mailbox *mailbox, keep_bytes session, kp_query *query, void *ctx,
+			    keep_error *err) KEEP_MUST_CHECK;
+/* The session's one row of session_host. NOT_FOUND. `arena` holds its texts. */
+keep_status kp_session_host_get(kp_lease *lease, keep_bytes session, kp_arena *arena,
+				keep_session_host *out, keep_error *err) KEEP_MUST_CHECK;
+/* INVALID: no id; else as it is. */
+keep_status kp_check_session(keep_bytes session, keep_error *err) KEEP_MUST_CHECK;
+
+/* SQLite: the folder "<mailbox>/sessions/<agent group>/<session>"; a text in `arena`. */
+keep_status kp_session_folder(keep_mailbox *mailbox, keep_bytes agent_group, keep_bytes session,
+			      kp_arena *arena, char **out, keep_error *err) KEEP_MUST_CHECK;
+/* The folder of a session that is there, found through the registry. */
+keep_status kp_session_folder_of(keep_mailbox *mailbox, keep_bytes session, kp_arena *arena,
+				 char **out, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- making sessions (session_make.c) */
+
+/* Inside a writing transaction of the registry that stores the session's row, or of one that is
+   there: both sides, as files, or as rows of the same transaction. What is there stays. */
+keep_status kp_session_make_sides(keep_mailbox *mailbox, kp_lease *lease,
+				  const keep_session *session, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- SQLite: sessions that this process has open (sessions_open.c) */
+
+typedef struct kp_open_session {
+	char id[KP_SEGMENT_SIZE];
+	char *folder;
+	kp_side side;
+	kp_bell in, out; /* we ring in; the agent rings out */
+	atomic_bool
+		marked; /* the registry's due_at was set through us, and session_host.marked is */
+	_Atomic int64_t due_ms; /* to that time */
+	int users;
+	uint64_t used; /* when, for what is closed first */
+	struct kp_open_session *next;
+} kp_open_session;
+
+keep_status kp_open_sessions_init(keep_mailbox *mailbox, keep_error *err) KEEP_MUST_CHECK;
+void kp_open_sessions_release(keep_mailbox *mailbox); /* also when there are none */
+/* Get hold of a session; its side may not be open yet. */
+keep_status kp_session_hold(keep_mailbox *mailbox, keep_bytes session, kp_open_session **out,
+			    keep_error *err) KEEP_MUST_CHECK;
+void kp_session_let_go(keep_mailbox *mailbox, kp_open_session **session);
+/* Close it now and forget it, as far as nobody else holds it: before its folder goes away. BUSY. */
+keep_status kp_session_forget(keep_mailbox *mailbox, keep_bytes session,
+			      keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- posting (post.c) */
+
+/* Inside a writing transaction of the session: store one message, complete but for its number. The
+   one way in for messages: posts, answers, notices, tasks, other agents'. */
+keep_status kp_inbound_add(kp_lease *lease, const keep_inbound_message *message, int64_t *seq,
+			   keep_error *err) KEEP_MUST_CHECK;
+/* The same for what has an id that follows from what it is about: nothing happens when it is there,
+   and *existed says so. */
+keep_status kp_inbound_add_once(kp_lease *lease, const keep_inbound_message *message, bool *existed,
+				int64_t *seq, keep_error *err) KEEP_MUST_CHECK;
+/* A `system` message of the host's own, pending. */
+keep_inbound_message kp_inbound_notice(keep_bytes session, keep_bytes id, keep_bytes content,
+				       int64_t now_ms);
+/* Inside a writing transaction: one more line of a message's trace. */
+keep_status kp_step_add(kp_lease *lease, keep_bytes session, keep_bytes message_id,
+			const char *step, keep_bytes detail, int64_t now_ms,
+			keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- files of messages (attachments.c) */
+
+/* Write the files of a message to <folder>/<box>/<id>/, each exclusively and synced, before its
+   row. Files that are there with the same bytes are fine (a repetition). `box`: "inbox", "outbox".
+ */
+keep_status kp_files_store(const char *folder, const char *box, keep_bytes id,
+			   const keep_file *files, size_t count, int64_t uid, int64_t gid,
+			   keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_files_check(const keep_file *files, size_t count, keep_error *err) KEEP_MUST_CHECK;
+/* Read one of them; nothing of the way to it may be a link. */
+keep_status kp_file_of_message(const char *folder, const char *box, keep_bytes id, keep_bytes name,
+			       keep_buffer *out, keep_error *err) KEEP_MUST_CHECK;
+/* Remove <folder>/<box>/<id> and what is in it, following no link. */
+keep_status kp_files_remove(const char *folder, const char *box, keep_bytes id,
+			    keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- the agent (agent.c) */
+
+struct keep_agent {
+	const kp_sql_driver *driver;
+	char *folder;          /* SQLite */
+	kp_side side;          /* SQLite */
+	kp_database *database; /* PostgreSQL */
+	char *schema, *location;
+	char session[KP_SEGMENT_SIZE];
+	/* This process, '+' when its leases last, '/' and the number of this agent in it. */
+	char owner[KP_OWNER_TEXT_SIZE + 24];
+	int64_t incarnation; /* as the host said when we opened */
+	bool is_plain;       /* the host knows only the source's tables */
+	int64_t timeout_ms;
+	kp_bell in, out; /* we sleep on in and ring out */
+	bool listens;
+	char channel[KP_CHANNEL_SIZE];
+	atomic_int cancelled;
+	struct kp_agent_waits *waits; /* agent_wait.c */
+};
+
+/* $1 of every statement. */
+static inline keep_bytes kp_agent_id(const keep_agent *agent)
+{
+	return keep_bytes_of(agent->session);
+}
+/* A writing transaction of the outbound side, with the inbound side for reading; `rings`: the host
+   is told after it. Agents of one session take turns. */
+keep_status kp_agent_write(keep_agent *agent, kp_sql_mode mode, bool rings, kp_apply *apply,
+			   void *ctx, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_agent_read(keep_agent *agent, kp_query *query, void *ctx,
+			  keep_error *err) KEEP_MUST_CHECK;
+
+/* Inside a writing transaction of the agent: acknowledge claims that must be ours (agent_claim.c).
+ */
+keep_status kp_agent_acknowledge(keep_agent *agent, kp_lease *lease, const keep_claim_ref *claims,
+				 size_t count, const char *status, keep_bytes error, int64_t now_ms,
+				 keep_error *err) KEEP_MUST_CHECK;
+/* Checks of a send without the database, and its row inside a writing transaction (agent_send.c).
+   `reply_to`: what replies answer that do not say; absent: nothing. */
+keep_status kp_agent_send_check(const keep_send *send, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_agent_send_add(keep_agent *agent, kp_lease *lease, const keep_send *send,
+			      keep_bytes id, keep_bytes reply_to, int64_t now_ms, keep_sent *sent,
+			      keep_error *err) KEEP_MUST_CHECK;
+
+#endif
