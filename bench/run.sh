@@ -15,3 +15,5 @@ echo "$(nproc) processors, kernel $(uname -r), SQLite $(sqlite3 --version | cut 
 "$build/bench/bench_gateway_routes" "$folder"
 "$build/bench/bench_gateway_put" "$folder"
 "$build/bench/bench_gateway_postgres"
+"$build/bench/bench_mailbox" "$folder"
+"$build/bench/bench_mailbox_sessions" "$folder"

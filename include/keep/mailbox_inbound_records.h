@@ -14,26 +14,26 @@
 /* One message to an agent. Table `messages_in`. */
 typedef struct keep_inbound_message {
 	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
-	keep_bytes id;         /* Ours; never used twice. (key) */
-	int64_t seq;     /* Its number in the session: even, in the order of commits. (the rowid) */
+	keep_bytes id; /* Ours; never used twice. (key) */
+	int64_t seq; /* Its number in the session: even, in the order of commits. (the rowid) */
 	keep_bytes kind; /* What the content is. One of chat, chat-sdk, task, webhook, system. */
 	int64_t timestamp; /* When it was sent, as its sender says; no order depends on it. */
 	/* How far it is. One of pending, completed, failed, cancelled, paused. */
 	keep_bytes status;
-	int64_t process_after;  /* Not due before. (may be absent) */
+	int64_t process_after; /* Not due before. (may be absent) */
 	bool has_process_after; /* whether process_after is there */
 	/* A cron expression: when it is over, the next one is made. (may be absent) */
 	keep_bytes recurrence;
-	int64_t tries;          /* Attempts that failed. */
+	int64_t tries; /* Attempts that failed. */
 	keep_bytes platform_id; /* The chat it came from, or the agent group. (may be absent) */
 	/* The channel it came from; agent: another agent's. (may be absent) */
 	keep_bytes channel_type;
 	keep_bytes thread_id; /* The thread it came from. (may be absent) */
-	keep_bytes content;   /* JSON. */
+	keep_bytes content; /* JSON. */
 	keep_bytes dedup_key; /* The platform's id of it; not unique for ever. (may be absent) */
 	keep_bytes series_id; /* Tasks: the series it is an occurrence of. (may be absent) */
 	keep_bytes source_session_id; /* Another agent's session that sent it. (may be absent) */
-	keep_bytes last_error;        /* Why the last attempt failed. (may be absent) */
+	keep_bytes last_error; /* Why the last attempt failed. (may be absent) */
 	/* The messages_out row that it is the delivery of. (may be absent) */
 	keep_bytes source_out_id;
 	/* Tasks: the time of this occurrence, whatever retries made of process_after. (may be
@@ -45,9 +45,9 @@ typedef struct keep_inbound_message {
 	/* Tasks: what happens to occurrences that nobody was there for; absent: run_once. (may
 	   be absent) One of run_once, skip, run_all. */
 	keep_bytes missed;
-	int64_t stored_at;    /* When it was stored. (may be absent) */
-	bool has_stored_at;   /* whether stored_at is there */
-	int64_t finished_at;  /* When it was completed, failed or cancelled. (may be absent) */
+	int64_t stored_at; /* When it was stored. (may be absent) */
+	bool has_stored_at; /* whether stored_at is there */
+	int64_t finished_at; /* When it was completed, failed or cancelled. (may be absent) */
 	bool has_finished_at; /* whether finished_at is there */
 	int64_t void_attempt; /* Claims up to this attempt are over: they failed or ran out. */
 } keep_inbound_message;
@@ -80,14 +80,14 @@ typedef struct keep_delivered_message {
 	keep_bytes platform_message_id;
 	/* How far it is. One of sending, delivered, failed, refused, uncertain. */
 	keep_bytes status;
-	int64_t delivered_at;    /* When it was delivered, failed or was refused. (may be absent) */
-	bool has_delivered_at;   /* whether delivered_at is there */
-	int64_t attempts;        /* How often it was begun; fences late reports. */
+	int64_t delivered_at; /* When it was delivered, failed or was refused. (may be absent) */
+	bool has_delivered_at; /* whether delivered_at is there */
+	int64_t attempts; /* How often it was begun; fences late reports. */
 	int64_t next_attempt_at; /* When it is tried again, or its lease is over. (may be absent) */
 	bool has_next_attempt_at; /* whether next_attempt_at is there */
-	keep_bytes last_error;    /* Why the last attempt failed. (may be absent) */
-	keep_bytes lease_owner;   /* The process that is delivering it. (may be absent) */
-	int64_t seq;              /* Its number in the session. */
+	keep_bytes last_error; /* Why the last attempt failed. (may be absent) */
+	keep_bytes lease_owner; /* The process that is delivering it. (may be absent) */
+	int64_t seq; /* Its number in the session. */
 } keep_delivered_message;
 
 /* The values of keep_delivered_message.status. */
@@ -100,10 +100,10 @@ typedef struct keep_delivered_message {
 /* A message of the agent's that the host has taken over and not yet finished. Table
    `outgoing`. */
 typedef struct keep_outgoing_message {
-	keep_bytes session_id;     /* The session. (key; only where sessions share a table) */
+	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
 	keep_bytes message_out_id; /* The messages_out row. (key) */
-	int64_t seq;               /* Its number in the session. */
-	int64_t due_at;            /* When it is to be delivered, or tried again. */
+	int64_t seq; /* Its number in the session. */
+	int64_t due_at; /* When it is to be delivered, or tried again. */
 	/* How often it was begun; later ones to the same address wait for one that was. */
 	int64_t attempts;
 	keep_bytes address; /* The channel and chat it goes to. */
@@ -112,12 +112,12 @@ typedef struct keep_outgoing_message {
 /* Where the agent may send: the registry's rows, as they were when the session was last woken.
    Table `destinations`. */
 typedef struct keep_session_destination {
-	keep_bytes session_id;     /* The session. (key; only where sessions share a table) */
-	keep_bytes name;           /* How the agent calls it. (key) */
-	keep_bytes display_name;   /* How people call it. (may be absent) */
-	keep_bytes type;           /* A chat, or another agent. One of channel, agent. */
-	keep_bytes channel_type;   /* A chat's channel. (may be absent) */
-	keep_bytes platform_id;    /* A chat's id there. (may be absent) */
+	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
+	keep_bytes name; /* How the agent calls it. (key) */
+	keep_bytes display_name; /* How people call it. (may be absent) */
+	keep_bytes type; /* A chat, or another agent. One of channel, agent. */
+	keep_bytes channel_type; /* A chat's channel. (may be absent) */
+	keep_bytes platform_id; /* A chat's id there. (may be absent) */
 	keep_bytes agent_group_id; /* The other agent. (may be absent) */
 } keep_session_destination;
 
@@ -127,19 +127,19 @@ typedef struct keep_session_destination {
 
 /* Where what the agent says goes when it does not say where. Table `session_routing`. */
 typedef struct keep_session_route {
-	keep_bytes session_id;   /* The session. (key; only where sessions share a table) */
-	int64_t id;              /* 1. (key) */
+	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
+	int64_t id; /* 1. (key) */
 	keep_bytes channel_type; /* The channel; absent: nowhere. (may be absent) */
-	keep_bytes platform_id;  /* The chat. (may be absent) */
-	keep_bytes thread_id;    /* The thread. (may be absent) */
+	keep_bytes platform_id; /* The chat. (may be absent) */
+	keep_bytes thread_id; /* The thread. (may be absent) */
 } keep_session_route;
 
 /* Something that happened to a message besides going well. Table `message_steps`. */
 typedef struct keep_message_step {
 	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
-	int64_t n;             /* Counts. (key) */
+	int64_t n; /* Counts. (key) */
 	keep_bytes message_id; /* The messages_in or messages_out row. */
-	int64_t at;            /* When. */
+	int64_t at; /* When. */
 	/* retry, failed, expired, cancelled, paused, resumed, sending, delivery_failed,
 	   refused, uncertain … */
 	keep_bytes step;
@@ -148,16 +148,16 @@ typedef struct keep_message_step {
 
 /* What the host remembers of the session; one row. Table `session_host`. */
 typedef struct keep_session_host {
-	keep_bytes session_id;     /* The session. (key; only where sessions share a table) */
-	int64_t id;                /* 1. (key) */
-	keep_bytes session;        /* The session: the file says whose it is. */
+	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
+	int64_t id; /* 1. (key) */
+	keep_bytes session; /* The session: the file says whose it is. */
 	keep_bytes agent_group_id; /* Its agent group. */
-	int64_t incarnation;       /* Counts the agent's starts; claims of earlier ones are void. */
-	bool marked;               /* The registry's due_at is set: posts need not set it. */
-	int64_t ack_change;        /* The last change of processing_ack that was taken over. */
-	int64_t out_seq;           /* The last messages_out that was taken over. */
-	keep_bytes outbound_id;    /* Which outbound side those two numbers are of. */
-	bool closed;               /* The session takes nothing any more. */
+	int64_t incarnation; /* Counts the agent's starts; claims of earlier ones are void. */
+	bool marked; /* The registry's due_at is set: posts need not set it. */
+	int64_t ack_change; /* The last change of processing_ack that was taken over. */
+	int64_t out_seq; /* The last messages_out that was taken over. */
+	keep_bytes outbound_id; /* Which outbound side those two numbers are of. */
+	bool closed; /* The session takes nothing any more. */
 	/* The agent's side removes what the host has finished before. (may be absent) */
 	int64_t prune_before;
 	bool has_prune_before; /* whether prune_before is there */

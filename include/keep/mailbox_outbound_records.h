@@ -19,38 +19,38 @@ typedef struct keep_outbound_message {
 	keep_bytes id;
 	int64_t seq; /* Its number in the session: odd, in the order of commits. (the rowid) */
 	keep_bytes in_reply_to; /* The messages_in row that it answers. (may be absent) */
-	int64_t timestamp;      /* When it was written. */
-	int64_t deliver_after;  /* Not to be delivered before. (may be absent) */
+	int64_t timestamp; /* When it was written. */
+	int64_t deliver_after; /* Not to be delivered before. (may be absent) */
 	bool has_deliver_after; /* whether deliver_after is there */
 	/* A cron expression: delivered again and again, from deliver_after on. (may be absent) */
 	keep_bytes recurrence;
-	keep_bytes kind;         /* chat, chat-sdk, or system: something that the host shall do. */
-	keep_bytes platform_id;  /* The chat it goes to, or the agent group. (may be absent) */
+	keep_bytes kind; /* chat, chat-sdk, or system: something that the host shall do. */
+	keep_bytes platform_id; /* The chat it goes to, or the agent group. (may be absent) */
 	keep_bytes channel_type; /* The channel it goes to; agent: another agent. (may be absent) */
-	keep_bytes thread_id;    /* The thread it goes to. (may be absent) */
-	keep_bytes content;      /* JSON. */
+	keep_bytes thread_id; /* The thread it goes to. (may be absent) */
+	keep_bytes content; /* JSON. */
 } keep_outbound_message;
 
 /* How far the agent's side is with a message. Table `processing_ack`. */
 typedef struct keep_processing_ack {
-	keep_bytes session_id;  /* The session. (key; only where sessions share a table) */
-	keep_bytes message_id;  /* The messages_in row. (key) */
-	keep_bytes status;      /* How far it is. One of processing, completed, failed. */
+	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
+	keep_bytes message_id; /* The messages_in row. (key) */
+	keep_bytes status; /* How far it is. One of processing, completed, failed. */
 	int64_t status_changed; /* When it became so. */
 	/* The process that claimed it; absent: a program that knows no leases. (may be absent) */
 	keep_bytes owner;
-	int64_t lease_until;  /* The claim's end. (may be absent) */
+	int64_t lease_until; /* The claim's end. (may be absent) */
 	bool has_lease_until; /* whether lease_until is there */
-	int64_t attempt;  /* Counts the claims of the message; fences late ones. (may be absent) */
+	int64_t attempt; /* Counts the claims of the message; fences late ones. (may be absent) */
 	bool has_attempt; /* whether attempt is there */
 	keep_bytes error; /* Why it failed. (may be absent) */
 	/* Counts the changes of this table; the host goes on from the last one it saw. (may be
 	   absent) */
 	int64_t change;
-	bool has_change;      /* whether change is there */
-	int64_t incarnation;  /* The start of the agent that claimed it. (may be absent) */
+	bool has_change; /* whether change is there */
+	int64_t incarnation; /* The start of the agent that claimed it. (may be absent) */
 	bool has_incarnation; /* whether incarnation is there */
-	int64_t expired;      /* Claims that ran out since the host last heard of a failure. */
+	int64_t expired; /* Claims that ran out since the host last heard of a failure. */
 } keep_processing_ack;
 
 /* The values of keep_processing_ack.status. */
@@ -61,31 +61,35 @@ typedef struct keep_processing_ack {
 /* Something that the agent remembers. Table `session_state`. */
 typedef struct keep_session_value {
 	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
-	keep_bytes key;        /* Its name. (key) */
-	keep_bytes value;      /* Its value. */
-	int64_t updated_at;    /* When it was set. */
+	keep_bytes key; /* Its name. (key) */
+	keep_bytes value; /* Its value. */
+	int64_t updated_at; /* When it was set. */
 } keep_session_value;
 
 /* A question that this side asked. Table `asked_questions`. */
 typedef struct keep_asked_question {
-	keep_bytes session_id;  /* The session. (key; only where sessions share a table) */
+	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
 	keep_bytes question_id; /* Its id, and its card's. (key) */
 	/* A process waits for the answer until then: claims leave it alone. (may be absent) */
 	int64_t awaited_until;
 	bool has_awaited_until; /* whether awaited_until is there */
-	int64_t asked_at;       /* When it was asked. */
+	int64_t asked_at; /* When it was asked. */
 } keep_asked_question;
 
 /* What the agent's side remembers of the session; one row. Table `session_agent`. */
 typedef struct keep_session_agent {
 	keep_bytes session_id; /* The session. (key; only where sessions share a table) */
-	int64_t id;            /* 1. (key) */
+	int64_t id; /* 1. (key) */
 	/* Which outbound side this is: a file that was made anew has another. */
 	keep_bytes outbound_id;
 	/* When the agent last said that it lives; where there are files, .heartbeat says it.
 	   (may be absent) */
 	int64_t heartbeat_at;
 	bool has_heartbeat_at; /* whether heartbeat_at is there */
+	/* What the host has finished before is removed here, as far as it asked for that. (may
+	   be absent) */
+	int64_t pruned_before;
+	bool has_pruned_before; /* whether pruned_before is there */
 } keep_session_agent;
 
 #endif

@@ -13,22 +13,22 @@
 
 /* An agent: one workspace, whatever chats it serves. Table `agent_groups`. */
 typedef struct keep_agent_group {
-	keep_bytes id;               /* A name of A-Z a-z 0-9 . _ -, a folder's too. (key) */
-	keep_bytes name;             /* Its name for people. */
-	keep_bytes folder;           /* The folder of its workspace. */
-	bool is_admin;               /* It may do what others ask for. */
-	keep_bytes agent_provider;   /* Who runs it; absent: the host's default. (may be absent) */
+	keep_bytes id; /* A name of A-Z a-z 0-9 . _ -, a folder's too. (key) */
+	keep_bytes name; /* Its name for people. */
+	keep_bytes folder; /* The folder of its workspace. */
+	bool is_admin; /* It may do what others ask for. */
+	keep_bytes agent_provider; /* Who runs it; absent: the host's default. (may be absent) */
 	keep_bytes container_config; /* Mounts, timeout, packages. (may be absent) */
-	int64_t created_at;          /* When it was made. */
+	int64_t created_at; /* When it was made. */
 } keep_agent_group;
 
 /* A chat on a platform: a person, a group, a channel. Table `messaging_groups`. */
 typedef struct keep_messaging_group {
-	keep_bytes id;           /* Ours. (key) */
+	keep_bytes id; /* Ours. (key) */
 	keep_bytes channel_type; /* The channel's name: telegram, slack … */
-	keep_bytes platform_id;  /* The chat's id there. */
-	keep_bytes name;         /* What people call it. (may be absent) */
-	bool is_group;           /* More than two take part. */
+	keep_bytes platform_id; /* The chat's id there. */
+	keep_bytes name; /* What people call it. (may be absent) */
+	bool is_group; /* More than two take part. */
 	/* The platform's id of who may command the agent. (may be absent) */
 	keep_bytes admin_user_id;
 	int64_t created_at; /* When it was first seen. */
@@ -36,9 +36,9 @@ typedef struct keep_messaging_group {
 
 /* A wiring: this agent serves that chat. Table `messaging_group_agents`. */
 typedef struct keep_messaging_group_agent {
-	keep_bytes id;                 /* Ours. (key) */
+	keep_bytes id; /* Ours. (key) */
 	keep_bytes messaging_group_id; /* The chat. */
-	keep_bytes agent_group_id;     /* The agent. */
+	keep_bytes agent_group_id; /* The agent. */
 	/* What it takes: pattern, mentionOnly, requiresTrigger, includeSenders,
 	   excludeSenders. (may be absent) */
 	keep_bytes trigger_rules;
@@ -47,7 +47,7 @@ typedef struct keep_messaging_group_agent {
 	keep_bytes response_scope;
 	/* Which session a message goes to. One of shared, per-thread, agent-shared. */
 	keep_bytes session_mode;
-	int64_t priority;   /* Greater is asked first. */
+	int64_t priority; /* Greater is asked first. */
 	int64_t created_at; /* When it was wired. */
 } keep_messaging_group_agent;
 
@@ -64,7 +64,7 @@ typedef struct keep_messaging_group_agent {
 /* One conversation with an agent: a folder with an inbound and an outbound side. Table
    `sessions`. */
 typedef struct keep_session {
-	keep_bytes id;             /* Ours; its folder's name. (key) */
+	keep_bytes id; /* Ours; its folder's name. (key) */
 	keep_bytes agent_group_id; /* Whose session it is. */
 	/* The chat it answers; absent: none of its own. (may be absent) */
 	keep_bytes messaging_group_id;
@@ -74,11 +74,11 @@ typedef struct keep_session {
 	keep_bytes status; /* Closed ones take nothing any more. One of active, closed. */
 	/* What its agent's container was last known to do. One of running, idle, stopped. */
 	keep_bytes container_status;
-	int64_t last_active;   /* When it last got or sent something. (may be absent) */
-	bool has_last_active;  /* whether last_active is there */
-	int64_t created_at;    /* When it was made. */
-	int64_t incarnation;   /* Counts its agent's starts; fences those before. */
-	int64_t heartbeat_at;  /* When its agent was last known to live. (may be absent) */
+	int64_t last_active; /* When it last got or sent something. (may be absent) */
+	bool has_last_active; /* whether last_active is there */
+	int64_t created_at; /* When it was made. */
+	int64_t incarnation; /* Counts its agent's starts; fences those before. */
+	int64_t heartbeat_at; /* When its agent was last known to live. (may be absent) */
 	bool has_heartbeat_at; /* whether heartbeat_at is there */
 	/* What leads to it: shared, per-thread or agent-shared, and of whom; absent when
 	   closed. (may be absent) */
@@ -99,27 +99,35 @@ typedef struct keep_session {
 
 /* A question that was asked and is not answered. Table `pending_questions`. */
 typedef struct keep_pending_question {
-	keep_bytes question_id;    /* Chosen by the agent: the id of its card. (key) */
-	keep_bytes session_id;     /* Whose agent asks. */
+	keep_bytes question_id; /* Chosen by the agent: the id of its card. (key) */
+	keep_bytes session_id; /* Whose agent asks. */
 	keep_bytes message_out_id; /* The card. */
-	keep_bytes platform_id;    /* Where the card went. (may be absent) */
-	keep_bytes channel_type;   /* And on which channel. (may be absent) */
-	keep_bytes thread_id;      /* And in which thread. (may be absent) */
-	int64_t created_at;        /* When it was asked. */
-	int64_t expires_at;        /* When nobody may answer any more. */
+	keep_bytes platform_id; /* Where the card went. (may be absent) */
+	keep_bytes channel_type; /* And on which channel. (may be absent) */
+	keep_bytes thread_id; /* And in which thread. (may be absent) */
+	int64_t created_at; /* When it was asked. */
+	int64_t expires_at; /* When nobody may answer any more. */
 	/* What may be answered, as the card has it; absent: anything. (may be absent) */
 	keep_bytes options;
 } keep_pending_question;
 
+/* A question that was answered, or that nobody answered in time; kept for a while, to tell
+   those who come late. Table `closed_questions`. */
+typedef struct keep_closed_question {
+	keep_bytes question_id; /* The question. (key) */
+	keep_bytes session_id; /* Whose agent asked; its message qr-<question> is the answer. */
+	int64_t closed_at; /* When it was answered or its time was over. */
+} keep_closed_question;
+
 /* Where an agent may send, and how it calls that: a row exists means allowed. Table
    `agent_destinations`. */
 typedef struct keep_agent_destination {
-	keep_bytes agent_group_id;        /* Whose permission it is. (key) */
-	keep_bytes name;                  /* How the agent calls it: a-z 0-9 -. (key) */
-	keep_bytes display_name;          /* How people call it. (may be absent) */
-	keep_bytes type;                  /* A chat, or another agent. One of channel, agent. */
-	keep_bytes channel_type;          /* A chat's channel. (may be absent) */
-	keep_bytes platform_id;           /* A chat's id there. (may be absent) */
+	keep_bytes agent_group_id; /* Whose permission it is. (key) */
+	keep_bytes name; /* How the agent calls it: a-z 0-9 -. (key) */
+	keep_bytes display_name; /* How people call it. (may be absent) */
+	keep_bytes type; /* A chat, or another agent. One of channel, agent. */
+	keep_bytes channel_type; /* A chat's channel. (may be absent) */
+	keep_bytes platform_id; /* A chat's id there. (may be absent) */
 	keep_bytes target_agent_group_id; /* The other agent. (may be absent) */
 } keep_agent_destination;
 
@@ -131,18 +139,18 @@ typedef struct keep_agent_destination {
    `unrouted_messages`. */
 typedef struct keep_unrouted_message {
 	keep_bytes channel_type; /* The channel. (key) */
-	keep_bytes platform_id;  /* The chat. (key) */
-	int64_t count;           /* How many came. */
-	keep_bytes thread_id;    /* The latest one's thread. (may be absent) */
-	keep_bytes content;      /* The latest one's content. */
-	int64_t first_at;        /* When the first came. */
-	int64_t last_at;         /* When the latest came. */
+	keep_bytes platform_id; /* The chat. (key) */
+	int64_t count; /* How many came. */
+	keep_bytes thread_id; /* The latest one's thread. (may be absent) */
+	keep_bytes content; /* The latest one's content. */
+	int64_t first_at; /* When the first came. */
+	int64_t last_at; /* When the latest came. */
 } keep_unrouted_message;
 
 /* Where hosts take turns to write; one row. Table `host_turns`. */
 typedef struct keep_host_turn {
 	int64_t id; /* 1. (key) */
-	int64_t n;  /* Counts the turns. */
+	int64_t n; /* Counts the turns. */
 } keep_host_turn;
 
 #endif

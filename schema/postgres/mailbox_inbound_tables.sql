@@ -33,6 +33,7 @@ CREATE TABLE messages_in (
 CREATE INDEX messages_in_by_process_after_seq ON messages_in (session_id, process_after, seq) WHERE status = 'pending';
 CREATE INDEX messages_in_by_dedup_key ON messages_in (session_id, dedup_key) WHERE dedup_key IS NOT NULL;
 CREATE INDEX messages_in_by_series_id_seq ON messages_in (session_id, series_id, seq) WHERE series_id IS NOT NULL;
+CREATE INDEX messages_in_by_series_id ON messages_in (session_id, series_id) WHERE series_id IS NOT NULL AND status IN ('pending', 'paused');
 CREATE INDEX messages_in_by_finished_at ON messages_in (session_id, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX messages_in_by_source_session_id ON messages_in (session_id, source_session_id) WHERE source_session_id IS NOT NULL;
 
@@ -52,6 +53,7 @@ CREATE TABLE delivered (
 );
 CREATE INDEX delivered_by_status_next_attempt_at ON delivered (session_id, status, next_attempt_at) WHERE status IN ('sending', 'uncertain');
 CREATE INDEX delivered_by_delivered_at ON delivered (session_id, delivered_at) WHERE delivered_at IS NOT NULL;
+CREATE INDEX delivered_by_seq ON delivered (session_id, seq);
 
 -- A message of the agent's that the host has taken over and not yet finished.
 CREATE TABLE outgoing (

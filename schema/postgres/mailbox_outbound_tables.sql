@@ -62,6 +62,7 @@ CREATE TABLE session_agent (
   id bigint NOT NULL, -- 1.
   outbound_id text NOT NULL, -- Which outbound side this is: a file that was made anew has another.
   heartbeat_at timestamptz, -- When the agent last said that it lives; where there are files, .heartbeat says it.
+  pruned_before timestamptz, -- What the host has finished before is removed here, as far as it asked for that.
   PRIMARY KEY (session_id, id),
   CHECK (id = 1)
 );

@@ -56,6 +56,7 @@ CREATE TABLE session_agent (
   id INTEGER NOT NULL, -- 1.
   outbound_id TEXT NOT NULL, -- Which outbound side this is: a file that was made anew has another.
   heartbeat_at TEXT, -- When the agent last said that it lives; where there are files, .heartbeat says it.
+  pruned_before TEXT, -- What the host has finished before is removed here, as far as it asked for that.
   PRIMARY KEY (id),
   CHECK (id = 1)
 ) STRICT;

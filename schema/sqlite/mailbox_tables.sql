@@ -61,6 +61,7 @@ CREATE INDEX sessions_by_agent_group_id ON sessions (agent_group_id);
 CREATE INDEX sessions_by_messaging_group_id_thread_id ON sessions (messaging_group_id, thread_id);
 CREATE INDEX sessions_by_due_at ON sessions (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX sessions_by_last_active ON sessions (last_active);
+CREATE INDEX sessions_by_container_status ON sessions (container_status) WHERE container_status <> 'stopped';
 
 -- A question that was asked and is not answered.
 CREATE TABLE pending_questions (
@@ -77,6 +78,16 @@ CREATE TABLE pending_questions (
 ) STRICT;
 CREATE INDEX pending_questions_by_session_id ON pending_questions (session_id);
 CREATE INDEX pending_questions_by_expires_at ON pending_questions (expires_at);
+
+-- A question that was answered, or that nobody answered in time; kept for a while, to tell those who come late.
+CREATE TABLE closed_questions (
+  question_id TEXT NOT NULL, -- The question.
+  session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE, -- Whose agent asked; its message qr-<question> is the answer.
+  closed_at TEXT NOT NULL, -- When it was answered or its time was over.
+  PRIMARY KEY (question_id)
+) STRICT;
+CREATE INDEX closed_questions_by_session_id ON closed_questions (session_id);
+CREATE INDEX closed_questions_by_closed_at ON closed_questions (closed_at);
 
 -- Where an agent may send, and how it calls that: a row exists means allowed.
 CREATE TABLE agent_destinations (

@@ -10,6 +10,8 @@
  *   cli_stream.c      lines in and answers out, without blocking on either
  *   cli_batch.c       `keep engine batch`
  *   cli_call.c        `keep call`
+ *   cli_agent.c       `keep agent`: any program as an agent
+ *   cli_child.c       runs that program
  *   cli_signals.c     Ctrl-C and SIGTERM
  *   cli_help.c        help texts
  *   cli_manual.c      the reference manual
@@ -105,9 +107,11 @@ keep_status cli_session_open(const cli_request *request, keep_session **out,
 /* ---------------------------------------------------------------- signals (cli_signals.c) */
 
 /* From `begin` to `end`, SIGINT, SIGTERM and SIGHUP call `stop` on a thread of its own instead of
-   killing; the second one ends the process at once. Begin before any other thread is started. */
+   killing; the second one ends the process at once, after `abandon`. Begin before any other thread
+   is started. */
 typedef struct cli_signals {
 	void (*stop)(void *ctx);
+	void (*_Atomic abandon)(void *ctx); /* NULL after begin; may be set then */
 	void *ctx;
 	atomic_int caught; /* the signal, 0: none */
 	pthread_t thread;
@@ -150,6 +154,7 @@ bool cli_stream_is_gone(const cli_stream *stream); /* nobody reads the answers a
 int cli_store_main(const kp_operation_store *store, int argc, char **argv);
 int cli_batch_main(const cli_request *request);
 int cli_call_main(int argc, char **argv);
+int cli_agent_main(int argc, char **argv);
 int cli_help_main(int argc, char **argv);
 int cli_manual_main(int argc, char **argv);
 int cli_completion_main(int argc, char **argv);

@@ -256,7 +256,7 @@ void cli_help_operation(const kp_operation_store *store, const kp_operation *ope
 	printf("Usage:\n  ");
 	cli_put_usage(stdout, store, operation);
 	puts("\n\nInputs:");
-	put_entry("HOME", home_sentence);
+	put_entry("HOME", store->places ? store->places[operation->part] : home_sentence);
 	put_inputs(operation->inputs, operation->input_count);
 	puts("\nOptions:");
 	put_inputs(store->settings, store->setting_count);

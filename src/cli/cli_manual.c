@@ -49,9 +49,8 @@ static const char calls_text[] =
 	"    {\"id\":1,\"ok\":true,\"result\":\"…\"}\n"
 	"    {\"id\":1,\"ok\":false,\"status\":\"NOT_FOUND\",\"error\":\"…\"}\n\n"
 	"`id` is any JSON value and comes back as it was written. Calls run in the order of their "
-	"lines. One that\nwaits (`engine.watch`, `gateway.wait`, `gateway.wait_deliveries`) is "
-	"begun "
-	"in that order, too, and then waits\naside: a change that a later line makes is not "
+	"lines. One that\nwaits (`engine.watch`, `gateway.wait`, `mailbox.wait` …) is begun in "
+	"that order, too, and then waits\naside: a change that a later line makes is not "
 	"missed, "
 	"and its answer comes when it comes. At most 64 wait at\nonce; one more is BUSY. A verb's "
 	"other name is a call's, too (`gateway.pause`).\n";
@@ -143,16 +142,18 @@ static const char *result_name(kp_result_kind kind)
 	return "?";
 }
 
-static void put_reference(const kp_record *record)
+/* Two stores may have tables of one name. */
+static void put_reference(const kp_operation_store *store, const kp_record *record)
 {
 	if (record)
-		printf(" See [%s](#records-of-%s).", record->table, record->table);
+		printf(" See [%s](#records-of-%s-in-%s).", record->table, record->table,
+		       store->name);
 }
 
-static void put_result(const kp_operation *operation)
+static void put_result(const kp_operation_store *store, const kp_operation *operation)
 {
 	printf("\nResult, %s: %s", result_name(operation->result), operation->result_sentence);
-	put_reference(operation->record);
+	put_reference(store, operation->record);
 	if (operation->shown)
 		printf(" Printed without `--json`: %s.", operation->shown);
 	putchar('\n');
@@ -164,7 +165,7 @@ static void put_result(const kp_operation *operation)
 
 		printf("| `%s` | %s | ", member->name, kp_kind_name(member->kind));
 		put_cell(member->sentence);
-		put_reference(member->record);
+		put_reference(store, member->record);
 		puts(" |");
 	}
 }
@@ -219,7 +220,7 @@ static void put_operation(const kp_operation_store *store, const kp_operation *o
 	if (operation->alias)
 		printf("\nAlso `%s`.\n", operation->alias);
 	put_inputs("input", operation->inputs, operation->input_count);
-	put_result(operation);
+	put_result(store, operation);
 	put_outcomes(operation->outcomes, operation->outcome_count);
 }
 
@@ -248,9 +249,12 @@ static const char *field_kind(const kp_field *field)
 	return field->flags & KP_FIELD_SECRET ? "secret, `***`" : names[field->kind];
 }
 
-static void put_record(const kp_record *record, const char *const *texts)
+static void put_record(const kp_operation_store *store, const kp_record *record)
 {
-	printf("\n### Records of %s\n\n| member | is | meaning |\n|---|---|---|\n", record->table);
+	const char *const *texts = kp_record_texts(store, record);
+
+	printf("\n### Records of %s in %s\n\n| member | is | meaning |\n|---|---|---|\n",
+	       record->table, store->name);
 	for (size_t i = 0; i < record->field_count; i++) {
 		const kp_field *field = &record->fields[i];
 
@@ -265,6 +269,8 @@ static void put_record(const kp_record *record, const char *const *texts)
 
 static void put_store(const kp_operation_store *store)
 {
+	const kp_record *record;
+
 	printf("\n## The store %s\n\n%s\n", store->name, store->sentence);
 	if (store->more)
 		printf("\n%s\n", store->more);
@@ -278,9 +284,9 @@ static void put_store(const kp_operation_store *store)
 		for (size_t k = 0; k < store->groups[i]->count; k++)
 			put_operation(store, &store->groups[i]->operations[k]);
 	}
-	for (size_t i = 0; i < store->record_count; i++)
-		if (is_given(store, store->records[i]))
-			put_record(store->records[i], store->record_texts[i]);
+	for (size_t i = 0; (record = kp_store_record_at(store, i)); i++)
+		if (is_given(store, record))
+			put_record(store, record);
 }
 
 static void put_manual(void)

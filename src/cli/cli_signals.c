@@ -32,8 +32,13 @@ static void *wait_for_signals(void *ctx)
 
 	fill_set(&set);
 	while (sigwait(&set, &number) == 0 && number != SIGUSR1) {
-		if (atomic_load(&signals->caught))
+		if (atomic_load(&signals->caught)) {
+			void (*abandon)(void *ctx) = atomic_load(&signals->abandon);
+
+			if (abandon)
+				abandon(signals->ctx);
 			_exit(128 + number);
+		}
 		atomic_store(&signals->caught, number);
 		signals->stop(signals->ctx);
 	}
@@ -49,6 +54,7 @@ keep_status cli_signals_begin(cli_signals *signals, void (*stop)(void *ctx), voi
 	signals->stop = stop;
 	signals->ctx = ctx;
 	atomic_init(&signals->caught, 0);
+	atomic_init(&signals->abandon, NULL);
 	fill_set(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	failed = pthread_create(&signals->thread, NULL, wait_for_signals, signals);

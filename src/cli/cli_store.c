@@ -65,6 +65,26 @@ static keep_status put_member(cli_printer *printer, const kp_json *member, kp_in
 	return KEEP_OK;
 }
 
+/* The member of that name, or with dots in the name that within a member; NULL: it has none. */
+static const kp_json *find_member(const kp_json *row, keep_bytes name)
+{
+	const char *dot = memchr(name.data, '.', name.len);
+	size_t len = dot ? (size_t)(dot - name.data) : name.len;
+
+	for (size_t i = 0; i < row->list.count; i++) {
+		const kp_json *member = &row->list.items[i];
+
+		if (!kp_bytes_equal(member->name, (keep_bytes){name.data, len}))
+			continue;
+		if (!dot)
+			return member;
+		return member->kind == KP_JSON_OBJECT
+			       ? find_member(member, (keep_bytes){dot + 1, name.len - len - 1})
+			       : NULL;
+	}
+	return NULL;
+}
+
 /* The member that the next word of *shown names, or the next of the row; NULL: no more. */
 static const kp_json *next_member(const kp_json *row, const char **shown, size_t *index)
 {
@@ -73,13 +93,12 @@ static const kp_json *next_member(const kp_json *row, const char **shown, size_t
 	if (!*shown)
 		return *index < row->list.count ? &row->list.items[(*index)++] : NULL;
 	for (*shown += strspn(*shown, " "); (len = strcspn(*shown, " ")) > 0;) {
-		keep_bytes word = {*shown, len};
+		const kp_json *member = find_member(row, (keep_bytes){*shown, len});
 
 		*shown += len;
 		*shown += strspn(*shown, " ");
-		for (size_t i = 0; i < row->list.count; i++)
-			if (kp_bytes_equal(row->list.items[i].name, word))
-				return &row->list.items[i];
+		if (member)
+			return member;
 	}
 	return NULL;
 }

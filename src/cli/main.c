@@ -40,6 +40,31 @@ const cli_command cli_commands[] = {
 		 "the "
 		 "end of input the waits under way are still answered.",
 	 .run = cli_call_main},
+	{.name = "agent",
+	 .usage = "FOLDER [--max N] [--lease TIME] [--time-limit TIME] [--kinds K,…] [--text] "
+		  "[--once] [--mount-safe] -- COMMAND [WORD …]",
+	 .sentence = "Let any program be a session's agent.",
+	 .more = "FOLDER is the session's folder, or postgres://…?schema=S&session=ID. For each "
+		 "message "
+		 "COMMAND is run once: the message's content, JSON, is a line on its standard "
+		 "input "
+		 "(with --text only the text in it), and KEEP_MESSAGE_ID, KEEP_MESSAGE_SEQ, "
+		 "KEEP_ATTEMPT and KEEP_SESSION are in its environment. What it prints is the "
+		 "reply: a JSON object as it is, anything else as {\"text\":…}, nothing for "
+		 "nothing, "
+		 "at most 1 MiB. Exit status 0 stores the reply and completes the message in one "
+		 "commit. Any other, or a signal, fails it, with the last line of its standard "
+		 "error as the reason, and the host retries it later. --max so many at the same "
+		 "time (1). --lease how long a claim lasts without a sign of life (60s); it is "
+		 "extended while COMMAND runs. --time-limit ends COMMAND and what it started: "
+		 "SIGTERM, 5 s later SIGKILL. --kinds only messages of these kinds, such as "
+		 "chat,task; else all, system too. --once ends when no message is left. A TIME is "
+		 "a number with ms, s, m or h. "
+		 "SIGTERM or SIGINT ends it after the messages that are being worked on; the "
+		 "second kills "
+		 "their programs and gives the messages back. A COMMAND that cannot be started "
+		 "ends it, and fails no message.",
+	 .run = cli_agent_main},
 	{.name = "completion",
 	 .usage = "bash",
 	 .sentence = "Print a completion script for the shell.",

@@ -23,15 +23,46 @@ enum { DEFAULT_TIMEOUT_MS = 5000 };
 
 /* ---------------------------------------------------------------- reading and changing */
 
+/* A change on a server, and the news of it in the same commit. */
+struct telling {
+	keep_agent *agent;
+	kp_apply *apply;
+	void *ctx;
+	char payload[KP_SEGMENT_SIZE + 4];
+};
+
+static keep_status apply_and_tell(void *ctx, kp_lease *lease, keep_error *err)
+{
+	const struct telling *telling = ctx;
+	keep_status status = telling->apply(telling->ctx, lease, err);
+
+	if (status == KEEP_OK)
+		status = kp_sql_notify(lease->conn, telling->agent->channel,
+				       keep_bytes_of(telling->payload), err);
+	return status;
+}
+
+static keep_status write_and_tell(keep_agent *agent, kp_apply *apply, void *ctx, keep_error *err)
+{
+	struct telling telling = {.agent = agent, .apply = apply, .ctx = ctx};
+
+	snprintf(telling.payload, sizeof telling.payload, "out:%s", agent->session);
+	return kp_database_write(agent->database, apply_and_tell, &telling, err);
+}
+
 keep_status kp_agent_write(keep_agent *agent, kp_sql_mode mode, bool rings, kp_apply *apply,
 			   void *ctx, keep_error *err)
 {
 	keep_status status;
 
-	if (agent->database)
+	if (agent->database && rings && agent->listens)
+		status = write_and_tell(agent, apply, ctx, err);
+	else if (agent->database)
 		status = kp_database_write(agent->database, apply, ctx, err);
 	else
 		status = kp_side_change(&agent->side, mode, apply, ctx, err);
+	if (status == KEEP_OK)
+		kp_moment("mailbox.agent_committed");
 	if (rings && (status == KEEP_OK || status == KEEP_UNCERTAIN))
 		kp_bell_ring(&agent->out);
 	return status;
@@ -145,9 +176,11 @@ static keep_status open_folder(keep_agent *agent, const char *folder,
 	agent->side.mount_safe = given->mount_safe;
 	agent->side.relaxed = given->relaxed;
 	agent->side.timeout_ms = agent->timeout_ms;
-	if (!given->mount_safe)
+	status = kp_mount_meet_host(&agent->side, folder, err);
+	agent->is_plain = agent->side.is_plain;
+	if (status == KEEP_OK && !agent->side.mount_safe)
 		hang_bells(agent);
-	return KEEP_OK;
+	return status;
 }
 
 /* What the host says of the session. */
@@ -194,7 +227,9 @@ keep_status keep_agent_open(const char *place, const keep_agent_options *options
 		return kp_fail_memory(err, "an agent");
 	agent->in = agent->out = (kp_bell)KP_BELL_INIT;
 	agent->timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : DEFAULT_TIMEOUT_MS;
-	status = kp_owner_make(agent->owner, err);
+	status = kp_agent_waits_open(agent, err);
+	if (status == KEEP_OK)
+		status = kp_owner_make(agent->owner, err);
 	snprintf(agent->owner + strlen(agent->owner), 24, "%s/%u", given.lasting_leases ? "+" : "",
 		 atomic_fetch_add(&number, 1));
 	if (status == KEEP_OK &&
@@ -206,6 +241,10 @@ keep_status keep_agent_open(const char *place, const keep_agent_options *options
 	greeting.agent = agent;
 	if (status == KEEP_OK)
 		status = kp_agent_read(agent, read_greeting, &greeting, err);
+	if (status == KEEP_OK)
+		status = kp_agent_recover(agent, err);
+	if (status == KEEP_OK)
+		kp_agent_prune_some(agent);
 	if (status == KEEP_OK)
 		*out = agent;
 	else
@@ -220,6 +259,7 @@ void keep_agent_close(keep_agent **agent)
 	if (!closing)
 		return;
 	*agent = NULL;
+	kp_agent_waits_close(closing);
 	kp_side_release(&closing->side);
 	kp_database_close(&closing->database);
 	kp_bell_close(&closing->in);

@@ -1,53 +1,4 @@
--- The agent's side: agent.c, agent_claim.c, agent_send.c.
-
--- name: claimable_now
--- Messages without a time that nobody has; after the record: the last attempt, and claims that ran
--- out. $2 now, $3 whether those of kind system, $4 how many.
-SELECT CAST($1 AS text), m.id, m.seq, m.kind, m.timestamp, m.status, m.process_after, m.recurrence,
-  m.tries, m.platform_id, m.channel_type, m.thread_id, m.content, m.dedup_key, m.series_id,
-  m.source_session_id, m.last_error, m.source_out_id, m.scheduled_at, m.time_zone, m.missed,
-  m.stored_at, m.finished_at, m.void_attempt, a.attempt, a.expired
-FROM messages_in m LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
-WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after IS NULL
-  AND (m.kind = 'system') = $3
-  AND (a.message_id IS NULL OR (a.status <> 'completed' AND m.void_attempt >= COALESCE(a.attempt, 0))
-    OR (a.status = 'processing' AND a.lease_until <= $2 AND a.expired + m.tries < 5))
-ORDER BY m.seq LIMIT $4;
-
--- name: claimable_due
--- The same of those whose time has come.
-SELECT CAST($1 AS text), m.id, m.seq, m.kind, m.timestamp, m.status, m.process_after, m.recurrence,
-  m.tries, m.platform_id, m.channel_type, m.thread_id, m.content, m.dedup_key, m.series_id,
-  m.source_session_id, m.last_error, m.source_out_id, m.scheduled_at, m.time_zone, m.missed,
-  m.stored_at, m.finished_at, m.void_attempt, a.attempt, a.expired
-FROM messages_in m LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
-WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after <= $2
-  AND (m.kind = 'system') = $3
-  AND (a.message_id IS NULL OR (a.status <> 'completed' AND m.void_attempt >= COALESCE(a.attempt, 0))
-    OR (a.status = 'processing' AND a.lease_until <= $2 AND a.expired + m.tries < 5))
-ORDER BY m.process_after, m.seq LIMIT $4;
-
--- name: claim
--- $2 the message, $3 now, $4 owner, $5 until when, $6 the attempt, $7 the incarnation, $8 claims
--- that ran out before.
-INSERT INTO processing_ack (@{session_id,} message_id, status, status_changed, owner, lease_until,
-  attempt, error, change, incarnation, expired)
-VALUES (@{$1,} $2, 'processing', $3, $4, $5, $6, NULL,
-  (SELECT COALESCE(max(change), 0) + 1 FROM processing_ack @{WHERE session_id = $1}), $7, $8)
-ON CONFLICT (@{session_id,} message_id) DO UPDATE SET status = excluded.status,
-  status_changed = excluded.status_changed, owner = excluded.owner,
-  lease_until = excluded.lease_until, attempt = excluded.attempt, error = NULL,
-  change = excluded.change, incarnation = excluded.incarnation, expired = excluded.expired;
-
--- name: acknowledge
--- $2 the message, $3 its new status, $4 now, $5 the error, $6 owner, $7 the attempt or 0, $8 what a
--- lasting owner ends with before its number.
-UPDATE processing_ack SET status = $3, status_changed = $4, error = $5, lease_until = NULL,
-  change = (SELECT COALESCE(max(change), 0) + 1 FROM processing_ack @{WHERE session_id = $1})
-WHERE @{session_id = $1 AND} message_id = $2 AND status = 'processing'
-  AND (owner = $6 OR owner LIKE '%+/%') AND ($7 = 0 OR attempt = $7)
-  AND EXISTS (SELECT 1 FROM messages_in m WHERE @{m.session_id = $1 AND} m.id = $2
-    AND m.status = 'pending' AND m.void_attempt < processing_ack.attempt);
+-- The agent's side: agent.c, agent_send.c, agent_edit.c.
 
 -- name: get_ack
 SELECT CAST($1 AS text), message_id, status, status_changed, owner, lease_until, attempt, error,
@@ -81,3 +32,20 @@ FROM destinations WHERE @{session_id = $1 AND} $1 IS NOT NULL ORDER BY name;
 -- name: get_session_route
 SELECT CAST($1 AS text), id, channel_type, platform_id, thread_id
 FROM session_routing WHERE @{session_id = $1 AND} id = 1;
+
+-- name: inbound_address
+-- Where a message to the agent came from, by its id. The source's columns alone.
+SELECT channel_type, platform_id, thread_id, id FROM messages_in
+WHERE @{session_id = $1 AND} id = $2 AND $1 IS NOT NULL;
+
+-- name: inbound_address_by_number
+SELECT channel_type, platform_id, thread_id, id FROM messages_in
+WHERE @{session_id = $1 AND} seq = $2 AND $1 IS NOT NULL;
+
+-- name: outbound_address_by_number
+SELECT channel_type, platform_id, thread_id, id FROM messages_out
+WHERE @{session_id = $1 AND} seq = $2 AND $1 IS NOT NULL;
+
+-- name: platform_id_of_delivered
+SELECT platform_message_id FROM delivered
+WHERE @{session_id = $1 AND} message_out_id = $2 AND $1 IS NOT NULL;

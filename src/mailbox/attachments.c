@@ -9,7 +9,9 @@
  *   1. A name is one segment (kp_check_file_name), an id too.
  *   2. A file is made exclusively, written, synced, and its folder synced, before anybody is told
  *      of it. One that is there with the same bytes is a repetition; with others it is CONFLICT.
- *   3. Only plain files are read, at most KEEP_MAILBOX_FILE_MAX bytes.
+ *   3. Only plain files are read, at most KEEP_MAILBOX_FILE_MAX bytes; what they are is asked
+ *      before they are opened, for opening a pipe or a device may wait or do something.
+ *   4. A removal follows no link either (folder_tree.c).
  *
  * Tests: tests/contract/test_mailbox_attachments.c.
  */
@@ -40,7 +42,10 @@ static keep_status open_folder(int folder, const char *name, int *out, keep_erro
 	keep_status status =
 		kp_file_open(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, out, err);
 
-	if (status != KEEP_OK && (errno == ELOOP || errno == ENOTDIR))
+	struct stat st;
+
+	if (status != KEEP_OK && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    !S_ISDIR(st.st_mode))
 		return kp_fail(err, KEEP_DENIED, "'%s' is a link or no folder", name);
 	return status;
 }
@@ -141,4 +146,127 @@ keep_status kp_files_store(const char *folder, const char *box, keep_bytes id,
 		status = kp_file_sync(at, err);
 	kp_file_close(&at);
 	return status;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+/* A plain file of at most KEEP_MAILBOX_FILE_MAX bytes? */
+static keep_status judge_file(const struct stat *st, const char *name, keep_error *err)
+{
+	if (!S_ISREG(st->st_mode))
+		return kp_fail(err, KEEP_DENIED, "file '%s': is a link or no plain file", name);
+	if (st->st_size > KEEP_MAILBOX_FILE_MAX)
+		return kp_fail(err, KEEP_FULL, "file '%s': %lld bytes, the limit is %d", name,
+			       (long long)st->st_size, KEEP_MAILBOX_FILE_MAX);
+	return KEEP_OK;
+}
+
+static keep_status find_file(int folder, const char *name, keep_error *err)
+{
+	struct stat st;
+
+	if (kp_fault(KP_FAULT_FILE))
+		return kp_fail_errno(err, EIO, "look at '%s'", name);
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return kp_fail_errno(err, errno, "file '%s'", name);
+	return judge_file(&st, name, err);
+}
+
+/* It may have been replaced since it was looked at. */
+static keep_status read_file(int folder, const char *name, keep_buffer *out, keep_error *err)
+{
+	struct stat st;
+	int fd = -1;
+	keep_status status = kp_file_open(
+		folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, &fd, err);
+
+	if (status == KEEP_OK && fstat(fd, &st) != 0)
+		status = kp_fail_errno(err, errno, "file '%s'", name);
+	if (status == KEEP_OK)
+		status = judge_file(&st, name, err);
+	if (status == KEEP_OK)
+		status = kp_file_read_all(fd, KEEP_MAILBOX_FILE_MAX, out, err);
+	kp_file_close(&fd);
+	return status;
+}
+
+/* `out` NULL: only look. */
+static keep_status reach_file(const char *folder, const char *box, keep_bytes id, keep_bytes name,
+			      keep_buffer *out, keep_error *err)
+{
+	char text[256];
+	int at = -1;
+	keep_status status = kp_check_file_name("file", name, err);
+
+	if (status != KEEP_OK)
+		return status;
+	memcpy(text, name.data, name.len);
+	text[name.len] = '\0';
+	status = open_box(folder, box, id, false, &at, err);
+	if (status == KEEP_OK)
+		status = find_file(at, text, err);
+	if (status == KEEP_OK && out)
+		status = read_file(at, text, out, err);
+	kp_file_close(&at);
+	return status;
+}
+
+keep_status kp_file_of_message(const char *folder, const char *box, keep_bytes id, keep_bytes name,
+			       keep_buffer *out, keep_error *err)
+{
+	return reach_file(folder, box, id, name, out, err);
+}
+
+keep_status kp_file_check(const char *folder, const char *box, keep_bytes id, keep_bytes name,
+			  keep_error *err)
+{
+	return reach_file(folder, box, id, name, NULL, err);
+}
+
+keep_status keep_mailbox_outbox_file(keep_mailbox *mailbox, keep_bytes session,
+				     keep_bytes message_out_id, keep_bytes name, keep_buffer *out,
+				     keep_error *err)
+{
+	kp_arena arena = {.head = NULL};
+	char *folder = NULL;
+	keep_status status = kp_check_session(session, err);
+
+	out->len = 0;
+	if (status == KEEP_OK)
+		status = kp_check_segment("message_out_id", message_out_id, err);
+	if (status == KEEP_OK)
+		status = kp_check_file_name("name", name, err);
+	if (status == KEEP_OK)
+		status = kp_session_folder_of(mailbox, session, &arena, &folder, err);
+	if (status == KEEP_OK && mailbox->schema)
+		status = kp_fail(err, KEEP_NOT_FOUND, "file: a mailbox on a server has no folders");
+	if (status == KEEP_OK)
+		status = kp_file_of_message(folder, "outbox", message_out_id, name, out, err);
+	kp_arena_release(&arena);
+	return status;
+}
+
+/* ---------------------------------------------------------------- removing */
+
+keep_status kp_files_remove(const char *folder, const char *box, keep_bytes id, keep_error *err)
+{
+	char name[KP_SEGMENT_SIZE];
+	keep_error why = KEEP_ERROR_INIT;
+	int session = -1, parent = -1;
+	keep_status status = kp_check_segment("message id", id, &why);
+
+	if (status == KEEP_OK) {
+		memcpy(name, id.data, id.len);
+		name[id.len] = '\0';
+		status = kp_file_open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0, &session, &why);
+	}
+	if (status == KEEP_OK)
+		status = open_folder(session, box, &parent, &why);
+	if (status == KEEP_OK)
+		status = kp_tree_remove(parent, name, &why);
+	kp_file_close(&parent);
+	kp_file_close(&session);
+	if (status == KEEP_NOT_FOUND) /* there is nothing */
+		return KEEP_OK;
+	return status == KEEP_OK ? status : kp_fail(err, status, "%s", why.message);
 }

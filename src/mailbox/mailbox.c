@@ -16,6 +16,7 @@
  * Tests: tests/contract/test_mailbox_*.c, tests/torture/test_mailbox_*.c.
  */
 #include "mailbox/mailbox_private.h"
+#include "mailbox/registry_private.h"
 
 #include "mailbox_inbound_postgres_migrations.h"
 #include "mailbox_inbound_sqlite_migrations.h"
@@ -27,6 +28,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 enum { DEFAULT_TIMEOUT_MS = 5000, READ_TRIES = 2 };
 #define MMAP_BYTES (INT64_C(1) << 32)
@@ -304,6 +306,27 @@ static keep_status migrate_sessions(keep_mailbox *mailbox, const kp_sql_options 
 	return status;
 }
 
+/* Where maps cannot be shared, nothing of the mailbox has a log. Whoever asked for that about its
+   sessions alone keeps the registry's. */
+static keep_status choose_journal(keep_mailbox *mailbox, kp_sql_journal *journal, keep_error *err)
+{
+	bool shares_maps = true;
+	struct stat st;
+	keep_status status = KEEP_OK;
+
+	if (stat(mailbox->location, &st) != 0)
+		return KEEP_OK; /* opening says what is missing */
+	if (mailbox->read_only)
+		*journal = KP_JOURNAL_AS_IS;
+	else
+		status = kp_mount_look(mailbox->location, &shares_maps, err);
+	if (status == KEEP_OK && !shares_maps) {
+		*journal = KP_JOURNAL_ROLLBACK;
+		mailbox->mount_safe = true;
+	}
+	return status;
+}
+
 static keep_status open_database(keep_mailbox *mailbox, keep_error *err)
 {
 	char path[PATH_MAX];
@@ -329,6 +352,8 @@ static keep_status open_database(keep_mailbox *mailbox, keep_error *err)
 		    (int)sizeof path)
 			return kp_fail(err, KEEP_INVALID, "URL: the folder's name is too long");
 		options.sql.location = path;
+		if (status == KEEP_OK)
+			status = choose_journal(mailbox, &options.sql.journal, err);
 	}
 	if (status == KEEP_OK)
 		status = kp_database_open(mailbox->driver, &options, &mailbox->database, err);
@@ -337,6 +362,18 @@ static keep_status open_database(keep_mailbox *mailbox, keep_error *err)
 	if (status == KEEP_OK)
 		mailbox->listens = kp_database_caps(mailbox->database) & KP_SQL_LISTEN;
 	return status;
+}
+
+/* What crashes left. It is in nobody's way: a failure is for the log. */
+static void clean_up(keep_mailbox *mailbox)
+{
+	keep_error why = KEEP_ERROR_INIT;
+	keep_status status = kp_making_clean(mailbox, &why);
+
+	if (status == KEEP_OK)
+		status = kp_session_finish_removals(mailbox, &why);
+	if (status != KEEP_OK)
+		kp_log(KEEP_LOG_WARNING, "what a crash left stays: %s", why.message);
 }
 
 keep_status keep_mailbox_open(const char *url, const keep_mailbox_options *options,
@@ -379,6 +416,12 @@ keep_status keep_mailbox_open(const char *url, const keep_mailbox_options *optio
 	if (status == KEEP_OK && !mailbox->schema)
 		status = kp_open_sessions_init(mailbox, err);
 	if (status == KEEP_OK)
+		status = kp_mailbox_waits_open(mailbox, err);
+	if (status == KEEP_OK)
+		status = kp_trigger_cache_open(&mailbox->trigger_cache, err);
+	if (status == KEEP_OK)
+		clean_up(mailbox);
+	if (status == KEEP_OK)
 		*out = mailbox;
 	else
 		keep_mailbox_close(&mailbox);
@@ -392,7 +435,10 @@ void keep_mailbox_close(keep_mailbox **mailbox)
 	if (!closing)
 		return;
 	*mailbox = NULL;
+	kp_mailbox_waits_close(closing);
 	kp_open_sessions_release(closing);
+	kp_session_template_close(closing);
+	kp_trigger_cache_close(&closing->trigger_cache);
 	kp_database_close(&closing->database);
 	kp_free(closing->location);
 	kp_free(closing->url);

@@ -5,13 +5,17 @@
  */
 #include "mailbox/mailbox_inbound_records.h"
 
-static const char *const inbound_message_kind_values[] = {"chat",    "chat-sdk", "task",
-							  "webhook", "system",   NULL};
+static const char *const inbound_message_kind_values[] = {
+	"chat", "chat-sdk", "task", "webhook", "system", NULL
+};
 
-static const char *const inbound_message_status_values[] = {"pending",   "completed", "failed",
-							    "cancelled", "paused",    NULL};
+static const char *const inbound_message_status_values[] = {
+	"pending", "completed", "failed", "cancelled", "paused", NULL
+};
 
-static const char *const inbound_message_missed_values[] = {"run_once", "skip", "run_all", NULL};
+static const char *const inbound_message_missed_values[] = {
+	"run_once", "skip", "run_all", NULL
+};
 
 static const kp_field inbound_message_fields[] = {
 	KP_FIELD(TEXT, keep_inbound_message, session_id, KP_FIELD_KEY, NULL),
@@ -43,8 +47,9 @@ static const kp_field inbound_message_fields[] = {
 const kp_record kp_inbound_message_record =
 	KP_RECORD(keep_inbound_message, "messages_in", 0, inbound_message_fields);
 
-static const char *const delivered_message_status_values[] = {"sending", "delivered", "failed",
-							      "refused", "uncertain", NULL};
+static const char *const delivered_message_status_values[] = {
+	"sending", "delivered", "failed", "refused", "uncertain", NULL
+};
 
 static const kp_field delivered_message_fields[] = {
 	KP_FIELD(TEXT, keep_delivered_message, session_id, KP_FIELD_KEY, NULL),
@@ -74,7 +79,9 @@ static const kp_field outgoing_message_fields[] = {
 const kp_record kp_outgoing_message_record =
 	KP_RECORD(keep_outgoing_message, "outgoing", 0, outgoing_message_fields);
 
-static const char *const session_destination_type_values[] = {"channel", "agent", NULL};
+static const char *const session_destination_type_values[] = {
+	"channel", "agent", NULL
+};
 
 static const kp_field session_destination_fields[] = {
 	KP_FIELD(TEXT, keep_session_destination, session_id, KP_FIELD_KEY, NULL),
@@ -130,8 +137,12 @@ const kp_record kp_session_host_record =
 	KP_RECORD(keep_session_host, "session_host", 0, session_host_fields);
 
 const kp_record *const kp_mailbox_inbound_records[] = {
-	&kp_inbound_message_record,     &kp_delivered_message_record, &kp_outgoing_message_record,
-	&kp_session_destination_record, &kp_session_route_record,     &kp_message_step_record,
+	&kp_inbound_message_record,
+	&kp_delivered_message_record,
+	&kp_outgoing_message_record,
+	&kp_session_destination_record,
+	&kp_session_route_record,
+	&kp_message_step_record,
 	&kp_session_host_record,
 };
 
@@ -185,14 +196,21 @@ static const char *const outgoing_message_texts[] = {
 };
 
 static const char *const session_destination_texts[] = {
-	"The session.",        "How the agent calls it.",
-	"How people call it.", "A chat, or another agent.",
-	"A chat's channel.",   "A chat's id there.",
+	"The session.",
+	"How the agent calls it.",
+	"How people call it.",
+	"A chat, or another agent.",
+	"A chat's channel.",
+	"A chat's id there.",
 	"The other agent.",
 };
 
 static const char *const session_route_texts[] = {
-	"The session.", "1.", "The channel; absent: nowhere.", "The chat.", "The thread.",
+	"The session.",
+	"1.",
+	"The channel; absent: nowhere.",
+	"The chat.",
+	"The thread.",
 };
 
 static const char *const message_step_texts[] = {
@@ -200,8 +218,7 @@ static const char *const message_step_texts[] = {
 	"Counts.",
 	"The messages_in or messages_out row.",
 	"When.",
-	"retry, failed, expired, cancelled, paused, resumed, sending, delivery_failed, refused, "
-	"uncertain …",
+	"retry, failed, expired, cancelled, paused, resumed, sending, delivery_failed, refused, uncertain …",
 	"Why, or of which attempt.",
 };
 
@@ -220,7 +237,11 @@ static const char *const session_host_texts[] = {
 };
 
 const char *const *const kp_mailbox_inbound_record_texts[] = {
-	inbound_message_texts,     delivered_message_texts, outgoing_message_texts,
-	session_destination_texts, session_route_texts,     message_step_texts,
+	inbound_message_texts,
+	delivered_message_texts,
+	outgoing_message_texts,
+	session_destination_texts,
+	session_route_texts,
+	message_step_texts,
 	session_host_texts,
 };

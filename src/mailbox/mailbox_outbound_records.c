@@ -23,8 +23,9 @@ static const kp_field outbound_message_fields[] = {
 const kp_record kp_outbound_message_record =
 	KP_RECORD(keep_outbound_message, "messages_out", 0, outbound_message_fields);
 
-static const char *const processing_ack_status_values[] = {"processing", "completed", "failed",
-							   NULL};
+static const char *const processing_ack_status_values[] = {
+	"processing", "completed", "failed", NULL
+};
 
 static const kp_field processing_ack_fields[] = {
 	KP_FIELD(TEXT, keep_processing_ack, session_id, KP_FIELD_KEY, NULL),
@@ -68,20 +69,23 @@ static const kp_field session_agent_fields[] = {
 	KP_FIELD(INT, keep_session_agent, id, KP_FIELD_KEY, NULL),
 	KP_FIELD(TEXT, keep_session_agent, outbound_id, 0, NULL),
 	KP_FIELD_OPTIONAL(TIME, keep_session_agent, heartbeat_at, KP_FIELD_NULL),
+	KP_FIELD_OPTIONAL(TIME, keep_session_agent, pruned_before, KP_FIELD_NULL),
 };
 
 const kp_record kp_session_agent_record =
 	KP_RECORD(keep_session_agent, "session_agent", 0, session_agent_fields);
 
 const kp_record *const kp_mailbox_outbound_records[] = {
-	&kp_outbound_message_record, &kp_processing_ack_record, &kp_session_value_record,
-	&kp_asked_question_record,   &kp_session_agent_record,
+	&kp_outbound_message_record,
+	&kp_processing_ack_record,
+	&kp_session_value_record,
+	&kp_asked_question_record,
+	&kp_session_agent_record,
 };
 
 static const char *const outbound_message_texts[] = {
 	"The session.",
-	"Chosen by the sender; the idempotency key of its delivery, and the name of its outbox "
-	"folder.",
+	"Chosen by the sender; the idempotency key of its delivery, and the name of its outbox folder.",
 	"Its number in the session: odd, in the order of commits.",
 	"The messages_in row that it answers.",
 	"When it was written.",
@@ -127,9 +131,13 @@ static const char *const session_agent_texts[] = {
 	"1.",
 	"Which outbound side this is: a file that was made anew has another.",
 	"When the agent last said that it lives; where there are files, .heartbeat says it.",
+	"What the host has finished before is removed here, as far as it asked for that.",
 };
 
 const char *const *const kp_mailbox_outbound_record_texts[] = {
-	outbound_message_texts, processing_ack_texts, session_value_texts,
-	asked_question_texts,   session_agent_texts,
+	outbound_message_texts,
+	processing_ack_texts,
+	session_value_texts,
+	asked_question_texts,
+	session_agent_texts,
 };

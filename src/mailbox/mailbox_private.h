@@ -70,7 +70,9 @@ enum kp_side_kind { KP_SIDE_HOST, KP_SIDE_AGENT };
 typedef struct kp_side {
 	enum kp_side_kind kind;
 	char *own, *other, *guard; /* paths */
-	bool mount_safe;           /* rollback journals, no maps */
+	char *marker;              /* the path of .mount-safe */
+	bool mount_safe;           /* rollback journals, no maps, a connection for each use */
+	bool is_plain;             /* the other side knows only the source's tables (plain.c) */
 	bool relaxed, create;
 	int64_t timeout_ms;
 	pthread_mutex_t lock; /* all below */
@@ -89,6 +91,35 @@ keep_status kp_side_change(kp_side *side, kp_sql_mode mode, kp_apply *apply, voi
 			   keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_side_read(kp_side *side, kp_query *query, void *ctx,
 			 keep_error *err) KEEP_MUST_CHECK;
+
+/* The agent's: does the host know only the source's tables? Then is_plain, and mount_safe. */
+keep_status kp_side_look_at_host(kp_side *side, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- common memory or none (mount.c) */
+
+/* Do maps of one file in `folder` agree with each other and with calls? */
+keep_status kp_mount_look(const char *folder, bool *shares_maps, keep_error *err) KEEP_MUST_CHECK;
+/* Is that, of statfs, a file system that several kernels may write? */
+bool kp_mount_type_crosses(uint32_t type);
+/* The host's, when it first gets hold of a session: leaves its boot id there, sets mount_safe. */
+keep_status kp_mount_meet_agents(keep_mailbox *mailbox, kp_side *side, const char *folder,
+				 keep_error *err) KEEP_MUST_CHECK;
+/* The agent's, before it opens: sets mount_safe (which the caller may have set) and is_plain. */
+keep_status kp_mount_meet_host(kp_side *side, const char *folder, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- the source's tables (plain.c) */
+
+/* Has `schema` of a connection, the file of `whose` side, only the source's columns or tables? */
+keep_status kp_plain_look(kp_sql_conn *conn, const char *schema, enum kp_side_kind whose,
+			  bool *is_plain, keep_error *err) KEEP_MUST_CHECK;
+/* The same of an inbound.db, not in WAL mode, that is opened for it. */
+keep_status kp_plain_host(const char *inbound, bool *is_plain, keep_error *err) KEEP_MUST_CHECK;
+/* On a new connection: sets is_plain, and lays our tables' names over the other side's file. */
+keep_status kp_plain_dress(kp_side *side, keep_error *err) KEEP_MUST_CHECK;
+/* kp_migrate of an outbound.db, which may be the source's: then its rows stay. */
+keep_status kp_plain_migrate(kp_sql_conn *conn, keep_error *err) KEEP_MUST_CHECK;
+/* Against a source host: end as failed what was claimed six times and never finished. */
+keep_status kp_plain_give_up(keep_agent *agent, keep_error *err) KEEP_MUST_CHECK;
 
 /* The migrations of the three sets of tables, by dialect: "mailbox" (the registry),
    "mailbox_inbound", "mailbox_outbound". */
@@ -143,6 +174,8 @@ struct keep_mailbox {
 	char channel[KP_CHANNEL_SIZE]; /* of NOTIFY; payload "in:<session>" or "out:<session>" */
 	atomic_int cancelled;
 	struct kp_open_sessions *open_sessions; /* SQLite: sessions_open.c */
+	struct kp_session_template *session_template; /* SQLite: session_template.c */
+	struct kp_trigger_cache *trigger_cache; /* trigger_rules.c */
 	struct kp_mailbox_waits *waits;         /* mailbox_wait.c */
 };
 
@@ -205,6 +238,28 @@ keep_status kp_session_folder_of(keep_mailbox *mailbox, keep_bytes session, kp_a
 keep_status kp_session_make_sides(keep_mailbox *mailbox, kp_lease *lease,
 				  const keep_session *session, keep_error *err) KEEP_MUST_CHECK;
 
+/* SQLite: the folder alone; and after the commit, or when there was none. */
+keep_status kp_session_folder_make(keep_mailbox *mailbox, const keep_session *session,
+				   const char *folder, keep_error *err) KEEP_MUST_CHECK;
+void kp_session_made(const keep_mailbox *mailbox, const keep_session *session);
+
+/* -------------------------------- new files (session_template.c) */
+
+/* "<mailbox>/making/<name>", where things are until they are complete; "" for the folder itself. */
+keep_status kp_making_path(const keep_mailbox *mailbox, const char *name, char path[],
+			   keep_error *err) KEEP_MUST_CHECK;
+/* Inside a writing transaction of the registry: make inbound.db (KP_SIDE_HOST) or outbound.db of a
+   session as <folder>/<name>, synced. CONFLICT: it is there. */
+keep_status kp_session_file_make(keep_mailbox *mailbox, enum kp_side_kind kind,
+				 const keep_session *session, const char *outbound_id, int folder,
+				 const char *name, keep_error *err) KEEP_MUST_CHECK;
+/* The owner of what is new; `name` for the message. */
+keep_status kp_give_to_agent(const keep_mailbox *mailbox, int fd, const char *name,
+			     keep_error *err) KEEP_MUST_CHECK;
+/* When the mailbox is opened: what a crash left in "making". */
+keep_status kp_making_clean(keep_mailbox *mailbox, keep_error *err) KEEP_MUST_CHECK;
+void kp_session_template_close(keep_mailbox *mailbox); /* accepts that there is none */
+
 /* -------------------------------- SQLite: sessions that this process has open (sessions_open.c) */
 
 typedef struct kp_open_session {
@@ -215,6 +270,8 @@ typedef struct kp_open_session {
 	atomic_bool
 		marked; /* the registry's due_at was set through us, and session_host.marked is */
 	_Atomic int64_t due_ms; /* to that time */
+	bool is_closed;    /* the registry said so when it was found */
+	bool is_discarded; /* not in the list any more: the last user closes it */
 	int users;
 	uint64_t used; /* when, for what is closed first */
 	struct kp_open_session *next;
@@ -229,6 +286,45 @@ void kp_session_let_go(keep_mailbox *mailbox, kp_open_session **session);
 /* Close it now and forget it, as far as nobody else holds it: before its folder goes away. BUSY. */
 keep_status kp_session_forget(keep_mailbox *mailbox, keep_bytes session,
 			      keep_error *err) KEEP_MUST_CHECK;
+
+/* Take it out of the list: who holds it goes on with it, and the last one closes it. For files that
+   were replaced. */
+void kp_session_discard(keep_mailbox *mailbox, keep_bytes session);
+
+/* -------------------------------- the life of sessions */
+
+/* When the session's agent said last that it lives, at most now_ms; 0: never (session_life.c). */
+keep_status kp_session_heartbeat(keep_mailbox *mailbox, keep_bytes session, int64_t now_ms,
+				 int64_t *at_ms, keep_error *err) KEEP_MUST_CHECK;
+/* SQLite: is a file of the session missing, or empty? Then make it anew (session_rebuild.c). */
+bool kp_session_has_lost(const char *folder);
+keep_status kp_session_rebuild(keep_mailbox *mailbox, keep_bytes session,
+			       keep_error *err) KEEP_MUST_CHECK;
+/* SQLite: its folder was moved away to be removed; and finish what a crash left of removals, when
+   the mailbox is opened (session_remove.c). */
+bool kp_session_is_removed(const keep_mailbox *mailbox, keep_bytes session);
+keep_status kp_session_finish_removals(keep_mailbox *mailbox, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- the agent's part of it */
+
+/* When it is opened: claims of earlier incarnations, and of processes that are gone, are over
+   (agent_recover.c). */
+keep_status kp_agent_recover(keep_agent *agent, keep_error *err) KEEP_MUST_CHECK;
+/* Remove what the host has finished before session_host.prune_before, a few thousand rows at most
+   (agent_prune.c); and the same, in small pieces, now and then after claims. Both never fail. */
+void kp_agent_prune_some(keep_agent *agent);
+void kp_agent_claimed(keep_agent *agent);
+
+/* -------------------------------- folders (folder_tree.c) */
+
+/* Remove a file or a folder with all that is in it, following no link. What is not there is OK. */
+keep_status kp_tree_remove(int parent, const char *name, keep_error *err) KEEP_MUST_CHECK;
+/* The same of a path; what cannot be removed is logged. */
+void kp_tree_drop(const char *path);
+/* Copy the folder <from>/<name> to <to>/<name>, which is not there; no links. Without a folder
+   nothing happens. */
+keep_status kp_tree_copy(const char *from, const char *to, const char *name,
+			 keep_error *err) KEEP_MUST_CHECK;
 
 /* -------------------------------- posting (post.c) */
 
@@ -248,6 +344,136 @@ keep_status kp_step_add(kp_lease *lease, keep_bytes session, keep_bytes message_
 			const char *step, keep_bytes detail, int64_t now_ms,
 			keep_error *err) KEEP_MUST_CHECK;
 
+/* -------------------------------- how a message ends (series.c) */
+
+/*
+ * Inside a writing transaction of the session: the one way in which a message to an agent ends.
+ * `status`: completed, failed, cancelled. From pending or paused (a completed acknowledgement also
+ * from failed: it came late, and the trace says so). A recurrence gets its next occurrence in the
+ * same transaction, unless it was cancelled. *changed is false when it had ended already.
+ */
+keep_status kp_inbound_finish(kp_lease *lease, const keep_inbound_message *message,
+			      const char *status, keep_bytes error, int64_t now_ms, bool *changed,
+			      keep_error *err) KEEP_MUST_CHECK;
+/*
+ * A claim's attempt failed or ran out: tries + 1, void_attempt = attempt, due again after
+ * 5 * 2^tries s; the sixth failure in all ends the message as failed with that reason. Nothing
+ * happens for an attempt that is void already. *gave_up and *changed may be NULL.
+ */
+keep_status kp_inbound_retry(kp_lease *lease, const keep_inbound_message *message, int64_t attempt,
+			     keep_bytes reason, int64_t now_ms, bool *changed, bool *gave_up,
+			     keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- series of tasks (series.c, series_change.c) */
+
+/* A time of a series. */
+typedef struct kp_series_time {
+	int64_t at_ms;
+	size_t skipped; /* times before it that get no run, counted to KP_DUE_COUNT_MAX */
+	bool is_over;   /* there is none any more */
+} kp_series_time;
+
+/* Read an expression in its zone (empty or absent: UTC); *out is NULL for an empty one. INVALID
+   names time_zone or recurrence. */
+keep_status kp_series_schedule(keep_bytes recurrence, keep_bytes time_zone, keep_schedule **out,
+			       keep_error *err) KEEP_MUST_CHECK;
+/* The first time of an expression after `after_ms`. INVALID: as above, or there is none. */
+keep_status kp_series_first(keep_bytes recurrence, keep_bytes time_zone, int64_t after_ms,
+			    int64_t *first_ms, keep_error *err) KEEP_MUST_CHECK;
+/* What `missed` makes at `now_ms` of a series whose next time was `from_ms`. */
+keep_status kp_series_due(const keep_inbound_message *message, int64_t from_ms, int64_t now_ms,
+			  kp_series_time *out, keep_error *err) KEEP_MUST_CHECK;
+/* Its pending or paused occurrence. */
+keep_status kp_series_live(kp_lease *lease, keep_bytes session, keep_bytes series_id,
+			   kp_arena *arena, keep_inbound_message *out, bool *found,
+			   keep_error *err) KEEP_MUST_CHECK;
+
+typedef enum kp_series_verb {
+	KP_SERIES_CANCEL,
+	KP_SERIES_PAUSE,
+	KP_SERIES_RESUME,
+	KP_SERIES_UPDATE
+} kp_series_verb;
+
+/* A call about a series, of the host or of the agent. */
+typedef struct kp_series_call {
+	kp_series_verb verb;
+	keep_bytes session, series_id;
+	keep_series_change change; /* update */
+	keep_bytes prompt, script; /* update by the agent: members of the content, as JSON */
+	/* The agent's row that asks for it: carried out once, and what it updates may be claimed:
+	   the agent changes its own next occurrences. Absent: the host asks. */
+	keep_bytes action_id;
+	int64_t now_ms;
+} kp_series_call;
+
+keep_status kp_series_run(keep_mailbox *mailbox, const kp_series_call *call,
+			  keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- how a delivery ends (delivery.c) */
+
+typedef struct kp_settlement {
+	keep_bytes session, key;
+	int64_t seq;        /* of the messages_out row */
+	const char *status; /* delivered, failed, refused */
+	keep_bytes platform_message_id, error;
+	int64_t attempts, now_ms;
+	bool tells_agent; /* failed, refused: a `system` message says so */
+} kp_settlement;
+/* Inside a writing transaction of the session: write `delivered`, take it out of `outgoing`, make the
+   next occurrence of an outbound recurrence, and tell the agent: one commit. */
+keep_status kp_delivery_settle(kp_lease *lease, const kp_settlement *settlement,
+			       keep_error *err) KEEP_MUST_CHECK;
+
+/* outgoing.address of a message. */
+keep_status kp_outgoing_address(const keep_outbound_message *message, kp_arena *arena,
+				keep_bytes *out, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- looking after sessions (sweep_session.c) */
+
+/* What time alone changed in one session, and what is to be done about it. */
+typedef struct kp_swept {
+	bool has_input, has_output, is_stale;
+	int64_t expired_leases, retried, failed, uncertain;
+} kp_swept;
+/* `row`: as the registry had it when the session was found due. The registry's due_at moves to the
+   session's next time, or goes. */
+keep_status kp_session_sweep(keep_mailbox *mailbox, const keep_session *row, int64_t now_ms,
+			     kp_swept *out, keep_error *err) KEEP_MUST_CHECK;
+/* Did the agent's side do something that collect has not taken over? */
+keep_status kp_session_has_news(keep_mailbox *mailbox, keep_bytes session, bool *out,
+				keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- waiting for agents (mailbox_wait.c, wait_bells.c) */
+
+keep_status kp_mailbox_waits_open(keep_mailbox *mailbox, keep_error *err) KEEP_MUST_CHECK;
+void kp_mailbox_waits_close(keep_mailbox *mailbox);
+/* SQLite: we are about to ring for a session: the answer's bell is watched from before that, if
+   anybody waits. Never fails: what is not watched is found by a slow look. */
+void kp_mailbox_waits_watch(keep_mailbox *mailbox, const char *session, const char *folder);
+
+/* -------------------------------- what collect hands on */
+
+/* A card with a question is about to be answered by collect: its row of pending_questions, once
+   (questions.c). Does nothing for other messages. */
+keep_status kp_question_open(keep_mailbox *mailbox, const keep_session *session,
+			     const keep_outbound_message *message, int64_t now_ms,
+			     keep_error *err) KEEP_MUST_CHECK;
+/* Questions past their time: the agent is told, the row goes; at most `limit` (questions.c). */
+keep_status kp_questions_expire(keep_mailbox *mailbox, int64_t now_ms, size_t limit,
+				int64_t *expired, keep_error *err) KEEP_MUST_CHECK;
+/* A `system` row: schedule_task, cancel_task, pause_task, resume_task, update_task are carried out
+   here, and *handled says so; a bad one is `refused`, with the reason (actions.c). */
+keep_status kp_action_run(keep_mailbox *mailbox, const keep_session *session,
+			  const keep_outbound_message *message, int64_t now_ms, kp_arena *arena,
+			  bool *handled, keep_bytes *refused, keep_error *err) KEEP_MUST_CHECK;
+/* A message to another agent, whose permission was checked: posted once into the session that it
+   belongs to (agent_to_agent.c). `refused`: why it cannot be. */
+keep_status kp_agent_to_agent(keep_mailbox *mailbox, const keep_session *session,
+			      const keep_outbound_message *message, int64_t now_ms,
+			      kp_arena *arena, keep_bytes *refused,
+			      keep_error *err) KEEP_MUST_CHECK;
+
 /* -------------------------------- files of messages (attachments.c) */
 
 /* Write the files of a message to <folder>/<box>/<id>/, each exclusively and synced, before its
@@ -260,6 +486,9 @@ keep_status kp_files_check(const keep_file *files, size_t count, keep_error *err
 /* Read one of them; nothing of the way to it may be a link. */
 keep_status kp_file_of_message(const char *folder, const char *box, keep_bytes id, keep_bytes name,
 			       keep_buffer *out, keep_error *err) KEEP_MUST_CHECK;
+/* Is it there, plain and not too long? Statuses as keep_mailbox_outbox_file. */
+keep_status kp_file_check(const char *folder, const char *box, keep_bytes id, keep_bytes name,
+			  keep_error *err) KEEP_MUST_CHECK;
 /* Remove <folder>/<box>/<id> and what is in it, following no link. */
 keep_status kp_files_remove(const char *folder, const char *box, keep_bytes id,
 			    keep_error *err) KEEP_MUST_CHECK;
@@ -283,6 +512,7 @@ struct keep_agent {
 	char channel[KP_CHANNEL_SIZE];
 	atomic_int cancelled;
 	struct kp_agent_waits *waits; /* agent_wait.c */
+	atomic_uint claims;           /* so many claims found something (agent_prune.c) */
 };
 
 /* $1 of every statement. */
@@ -298,15 +528,45 @@ keep_status kp_agent_read(keep_agent *agent, kp_query *query, void *ctx,
 			  keep_error *err) KEEP_MUST_CHECK;
 
 /* Inside a writing transaction of the agent: acknowledge claims that must be ours (agent_claim.c).
- */
+   What was acknowledged so by its claimer before is OK, changes nothing, and sets *repeated. */
 keep_status kp_agent_acknowledge(keep_agent *agent, kp_lease *lease, const keep_claim_ref *claims,
 				 size_t count, const char *status, keep_bytes error, int64_t now_ms,
-				 keep_error *err) KEEP_MUST_CHECK;
+				 bool *repeated, keep_error *err) KEEP_MUST_CHECK;
+/* 1 to KEEP_MAILBOX_LIST_MAX claims, none of them twice. */
+keep_status kp_agent_claims_check(const keep_claim_ref *claims, size_t count, int64_t now_ms,
+				  keep_error *err) KEEP_MUST_CHECK;
+
+/* Where a message lives (agent_send.c). */
+typedef struct kp_address {
+	keep_bytes channel_type, platform_id, thread_id;
+	keep_bytes message_id;
+} kp_address;
+/* By one of the statements …_address…; `which`: their $2. */
+keep_status kp_agent_address_of(keep_agent *agent, kp_lease *lease, size_t statement,
+				const kp_value *which, kp_arena *arena, kp_address *out,
+				bool *found, keep_error *err) KEEP_MUST_CHECK;
+/* The session's route becomes the message's address; NOT_FOUND, but for kind system. */
+keep_status kp_agent_route(keep_agent *agent, kp_lease *lease, kp_arena *arena,
+			   keep_outbound_message *message, keep_error *err) KEEP_MUST_CHECK;
 /* Checks of a send without the database, and its row inside a writing transaction (agent_send.c).
-   `reply_to`: what replies answer that do not say; absent: nothing. */
+   `reply_to`: what replies answer that do not say; absent: nothing. The send's own id absent: `id`
+   is new. */
 keep_status kp_agent_send_check(const keep_send *send, keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_agent_send_add(keep_agent *agent, kp_lease *lease, const keep_send *send,
 			      keep_bytes id, keep_bytes reply_to, int64_t now_ms, keep_sent *sent,
 			      keep_error *err) KEEP_MUST_CHECK;
+/* One complete row, but for its number. CONFLICT: the id is there. */
+keep_status kp_agent_outbound_add(kp_lease *lease, const keep_outbound_message *message,
+				  keep_sent *sent, keep_error *err) KEEP_MUST_CHECK;
+
+/* What a wait looks at: whether it is there, and when it may be by itself (0: not known). */
+typedef keep_status kp_agent_look(void *ctx, keep_agent *agent, bool *found, int64_t *due_ms,
+				  keep_error *err);
+/* Until a look finds something, timeout_ms are over, or a cancel (agent_wait.c). */
+keep_status kp_agent_sleep(keep_agent *agent, int64_t timeout_ms, kp_agent_look *look, void *ctx,
+			   bool *found, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_agent_waits_open(keep_agent *agent, keep_error *err) KEEP_MUST_CHECK;
+void kp_agent_waits_close(keep_agent *agent);
+kp_agent_look kp_agent_look_for_claimable; /* agent_claim.c; no ctx */
 
 #endif

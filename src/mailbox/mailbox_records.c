@@ -31,31 +31,37 @@ static const kp_field messaging_group_fields[] = {
 const kp_record kp_messaging_group_record =
 	KP_RECORD(keep_messaging_group, "messaging_groups", 0, messaging_group_fields);
 
-static const char *const messaging_group_agent_response_scope_values[] = {"all", "triggered",
-									  "allowlisted", NULL};
+static const char *const messaging_group_agent_response_scope_values[] = {
+	"all", "triggered", "allowlisted", NULL
+};
 
-static const char *const messaging_group_agent_session_mode_values[] = {"shared", "per-thread",
-									"agent-shared", NULL};
+static const char *const messaging_group_agent_session_mode_values[] = {
+	"shared", "per-thread", "agent-shared", NULL
+};
 
 static const kp_field messaging_group_agent_fields[] = {
 	KP_FIELD(TEXT, keep_messaging_group_agent, id, KP_FIELD_KEY, NULL),
 	KP_FIELD(TEXT, keep_messaging_group_agent, messaging_group_id, 0, NULL),
 	KP_FIELD(TEXT, keep_messaging_group_agent, agent_group_id, 0, NULL),
 	KP_FIELD(JSON, keep_messaging_group_agent, trigger_rules, KP_FIELD_NULL, NULL),
-	KP_FIELD(TEXT, keep_messaging_group_agent, response_scope, 0,
-		 messaging_group_agent_response_scope_values),
-	KP_FIELD(TEXT, keep_messaging_group_agent, session_mode, 0,
-		 messaging_group_agent_session_mode_values),
+	KP_FIELD(TEXT, keep_messaging_group_agent, response_scope,
+		0, messaging_group_agent_response_scope_values),
+	KP_FIELD(TEXT, keep_messaging_group_agent, session_mode,
+		0, messaging_group_agent_session_mode_values),
 	KP_FIELD(INT, keep_messaging_group_agent, priority, 0, NULL),
 	KP_FIELD(TIME, keep_messaging_group_agent, created_at, 0, NULL),
 };
 
-const kp_record kp_messaging_group_agent_record = KP_RECORD(
-	keep_messaging_group_agent, "messaging_group_agents", 0, messaging_group_agent_fields);
+const kp_record kp_messaging_group_agent_record =
+	KP_RECORD(keep_messaging_group_agent, "messaging_group_agents", 0, messaging_group_agent_fields);
 
-static const char *const session_status_values[] = {"active", "closed", NULL};
+static const char *const session_status_values[] = {
+	"active", "closed", NULL
+};
 
-static const char *const session_container_status_values[] = {"running", "idle", "stopped", NULL};
+static const char *const session_container_status_values[] = {
+	"running", "idle", "stopped", NULL
+};
 
 static const kp_field session_fields[] = {
 	KP_FIELD(TEXT, keep_session, id, KP_FIELD_KEY, NULL),
@@ -73,7 +79,8 @@ static const kp_field session_fields[] = {
 	KP_FIELD_OPTIONAL(TIME, keep_session, due_at, KP_FIELD_NULL),
 };
 
-const kp_record kp_session_record = KP_RECORD(keep_session, "sessions", 0, session_fields);
+const kp_record kp_session_record =
+	KP_RECORD(keep_session, "sessions", 0, session_fields);
 
 static const kp_field pending_question_fields[] = {
 	KP_FIELD(TEXT, keep_pending_question, question_id, KP_FIELD_KEY, NULL),
@@ -90,7 +97,18 @@ static const kp_field pending_question_fields[] = {
 const kp_record kp_pending_question_record =
 	KP_RECORD(keep_pending_question, "pending_questions", 0, pending_question_fields);
 
-static const char *const agent_destination_type_values[] = {"channel", "agent", NULL};
+static const kp_field closed_question_fields[] = {
+	KP_FIELD(TEXT, keep_closed_question, question_id, KP_FIELD_KEY, NULL),
+	KP_FIELD(TEXT, keep_closed_question, session_id, 0, NULL),
+	KP_FIELD(TIME, keep_closed_question, closed_at, 0, NULL),
+};
+
+const kp_record kp_closed_question_record =
+	KP_RECORD(keep_closed_question, "closed_questions", 0, closed_question_fields);
+
+static const char *const agent_destination_type_values[] = {
+	"channel", "agent", NULL
+};
 
 static const kp_field agent_destination_fields[] = {
 	KP_FIELD(TEXT, keep_agent_destination, agent_group_id, KP_FIELD_KEY, NULL),
@@ -127,9 +145,15 @@ const kp_record kp_host_turn_record =
 	KP_RECORD(keep_host_turn, "host_turns", KP_FIELD_POSTGRES, host_turn_fields);
 
 const kp_record *const kp_mailbox_records[] = {
-	&kp_agent_group_record,      &kp_messaging_group_record,  &kp_messaging_group_agent_record,
-	&kp_session_record,          &kp_pending_question_record, &kp_agent_destination_record,
-	&kp_unrouted_message_record, &kp_host_turn_record,
+	&kp_agent_group_record,
+	&kp_messaging_group_record,
+	&kp_messaging_group_agent_record,
+	&kp_session_record,
+	&kp_pending_question_record,
+	&kp_closed_question_record,
+	&kp_agent_destination_record,
+	&kp_unrouted_message_record,
+	&kp_host_turn_record,
 };
 
 static const char *const agent_group_texts[] = {
@@ -191,10 +215,19 @@ static const char *const pending_question_texts[] = {
 	"What may be answered, as the card has it; absent: anything.",
 };
 
+static const char *const closed_question_texts[] = {
+	"The question.",
+	"Whose agent asked; its message qr-<question> is the answer.",
+	"When it was answered or its time was over.",
+};
+
 static const char *const agent_destination_texts[] = {
-	"Whose permission it is.", "How the agent calls it: a-z 0-9 -.",
-	"How people call it.",     "A chat, or another agent.",
-	"A chat's channel.",       "A chat's id there.",
+	"Whose permission it is.",
+	"How the agent calls it: a-z 0-9 -.",
+	"How people call it.",
+	"A chat, or another agent.",
+	"A chat's channel.",
+	"A chat's id there.",
 	"The other agent.",
 };
 
@@ -214,7 +247,13 @@ static const char *const host_turn_texts[] = {
 };
 
 const char *const *const kp_mailbox_record_texts[] = {
-	agent_group_texts,      messaging_group_texts,  messaging_group_agent_texts,
-	session_texts,          pending_question_texts, agent_destination_texts,
-	unrouted_message_texts, host_turn_texts,
+	agent_group_texts,
+	messaging_group_texts,
+	messaging_group_agent_texts,
+	session_texts,
+	pending_question_texts,
+	closed_question_texts,
+	agent_destination_texts,
+	unrouted_message_texts,
+	host_turn_texts,
 };

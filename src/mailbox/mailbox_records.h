@@ -12,13 +12,14 @@ extern const kp_record kp_messaging_group_record;
 extern const kp_record kp_messaging_group_agent_record;
 extern const kp_record kp_session_record;
 extern const kp_record kp_pending_question_record;
+extern const kp_record kp_closed_question_record;
 extern const kp_record kp_agent_destination_record;
 extern const kp_record kp_unrouted_message_record;
 extern const kp_record kp_host_turn_record;
 
 /* All of them, in the order of their description. */
 extern const kp_record *const kp_mailbox_records[];
-enum { KP_MAILBOX_RECORD_COUNT = 8 };
+enum { KP_MAILBOX_RECORD_COUNT = 9 };
 
 /* What each field of each of them is, for the manual; the same orders. */
 extern const char *const *const kp_mailbox_record_texts[];

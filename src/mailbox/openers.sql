@@ -17,7 +17,7 @@ SELECT CAST($1 AS text), id, session, agent_group_id, incarnation, marked, ack_c
 FROM session_host WHERE @{session_id = $1 AND} id = 1;
 
 -- name: get_session_agent
-SELECT CAST($1 AS text), id, outbound_id, heartbeat_at
+SELECT CAST($1 AS text), id, outbound_id, heartbeat_at, pruned_before
 FROM session_agent WHERE @{session_id = $1 AND} id = 1;
 
 -- name: is_marked

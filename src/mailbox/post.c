@@ -92,18 +92,34 @@ keep_status kp_step_add(kp_lease *lease, keep_bytes session, keep_bytes message_
 
 /* ---------------------------------------------------------------- checks */
 
-static keep_status check_recurrence(const keep_post *post, keep_error *err)
+static bool is_task(const keep_post *post)
+{
+	return post->kind.data ? kp_bytes_equal(post->kind, KEEP_BYTES("task"))
+			       : post->recurrence.len > 0;
+}
+
+/* What is for tasks alone: a series, its expression, zone and policy. */
+static keep_status check_series(const keep_post *post, keep_error *err)
 {
 	keep_schedule *schedule = NULL;
-	keep_zone *zone = NULL;
-	keep_status status = KEEP_OK;
-	(void)zone;
+	kp_missed missed;
+	keep_status status = kp_check_text("recurrence", post->recurrence, KEEP_SCHEDULE_BYTES_MAX,
+					   KP_MAY_BE_ABSENT, err);
 
-	if (!post->recurrence.data)
-		return KEEP_OK;
-	if (!kp_bytes_equal(post->kind, KEEP_BYTES("task")))
-		return kp_fail(err, KEEP_INVALID, "recurrence: is for messages of kind task");
-	(void)schedule;
+	if (status == KEEP_OK)
+		status = kp_check_text("time_zone", post->time_zone, KEEP_ZONE_NAME_BYTES_MAX,
+				       KP_MAY_BE_ABSENT, err);
+	if (status == KEEP_OK && post->series_id.data)
+		status = kp_check_key("series_id", post->series_id, err);
+	if (status == KEEP_OK && post->missed.data && !kp_missed_parse(post->missed, &missed))
+		status = kp_fail(err, KEEP_INVALID, "missed: '%" KP_PRI "' is none",
+				 KP_ARG(post->missed));
+	if (status == KEEP_OK && !is_task(post) && (post->recurrence.len || post->series_id.data))
+		status = kp_fail(err, KEEP_INVALID, "%s: is for messages of kind task",
+				 post->recurrence.len ? "recurrence" : "series_id");
+	if (status == KEEP_OK)
+		status = kp_series_schedule(post->recurrence, post->time_zone, &schedule, err);
+	keep_schedule_close(&schedule);
 	return status;
 }
 
@@ -137,7 +153,7 @@ static keep_status check_post(const keep_post *post, keep_error *err)
 	if (status == KEEP_OK && post->process_after)
 		status = kp_check_time("process_after", post->process_after, err);
 	if (status == KEEP_OK)
-		status = check_recurrence(post, err);
+		status = check_series(post, err);
 	return status == KEEP_OK ? kp_files_check(post->files, post->file_count, err) : status;
 }
 
@@ -220,7 +236,8 @@ static keep_status look_at_namesake(kp_lease *lease, const keep_inbound_message 
 static keep_status apply_one(kp_lease *lease, const keep_inbound_message *message, kp_arena *arena,
 			     keep_post_result *result, keep_error *err)
 {
-	bool existed = false;
+	keep_inbound_message live;
+	bool existed = false, has_live = false;
 	keep_status status;
 
 	result->posted = KEEP_POSTED_INSERTED;
@@ -229,9 +246,17 @@ static keep_status apply_one(kp_lease *lease, const keep_inbound_message *messag
 	status = look_for_replay(lease, message, arena, result, err);
 	if (status != KEEP_OK || result->posted == KEEP_POSTED_DUPLICATE)
 		return status;
-	status = kp_inbound_add_once(lease, message, &existed, &result->seq, err);
+	if (message->series_id.data)
+		status = kp_series_live(lease, message->session_id, message->series_id, arena,
+					&live, &has_live, err);
+	if (status == KEEP_OK)
+		status = kp_inbound_add_once(lease, message, &existed, &result->seq, err);
 	if (status == KEEP_OK && existed)
 		status = look_at_namesake(lease, message, arena, result, err);
+	else if (status == KEEP_OK && has_live)
+		status = kp_fail(err, KEEP_CONFLICT,
+				 "series_id: an occurrence of '%" KP_PRI "' is pending or paused",
+				 KP_ARG(message->series_id));
 	return status;
 }
 
@@ -251,33 +276,34 @@ static keep_status apply_posting(void *ctx, kp_lease *lease, keep_error *err)
 	return status;
 }
 
+/* `after_ms`: when it is due; 0: now. */
 static keep_inbound_message complete(keep_bytes session, const keep_post *post, keep_bytes id,
-				     int64_t now_ms)
+				     int64_t after_ms, int64_t now_ms)
 {
-	bool is_task = kp_bytes_equal(post->kind, KEEP_BYTES("task"));
+	bool of_series = is_task(post);
 
 	return (keep_inbound_message){
 		.session_id = session,
 		.id = id,
-		.kind = kp_text_or(post->kind, "chat"),
+		.kind = kp_text_or(post->kind, of_series ? "task" : "chat"),
 		.timestamp = post->timestamp ? post->timestamp : now_ms,
 		.status = KEEP_BYTES(KEEP_INBOUND_MESSAGE_STATUS_PENDING),
-		.process_after = post->process_after,
-		.has_process_after = post->process_after > now_ms,
-		.recurrence = post->recurrence,
+		.process_after = after_ms,
+		.has_process_after = after_ms > now_ms,
+		.recurrence = post->recurrence.len ? post->recurrence : (keep_bytes){.data = NULL},
 		.platform_id = post->platform_id,
 		.channel_type = post->channel_type,
 		.thread_id = post->thread_id,
 		.content = post->content,
 		.dedup_key = post->dedup_key,
 		.series_id = post->series_id.data ? post->series_id
-			     : is_task            ? id
+			     : of_series          ? id
 						  : (keep_bytes){.data = NULL},
 		.source_session_id = post->source_session_id,
 		.source_out_id = post->source_out_id,
-		.scheduled_at = post->process_after,
-		.has_scheduled_at = is_task && post->process_after,
-		.time_zone = post->time_zone,
+		.scheduled_at = after_ms,
+		.has_scheduled_at = of_series && after_ms,
+		.time_zone = post->time_zone.len ? post->time_zone : (keep_bytes){.data = NULL},
 		.missed = post->missed,
 		.stored_at = now_ms,
 		.has_stored_at = true,
@@ -295,6 +321,7 @@ static keep_status prepare(keep_mailbox *mailbox, keep_bytes session, const keep
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
 		char *id = kp_arena_alloc(arena, KP_UUID_TEXT_SIZE);
 		keep_bytes given = posts[i].id;
+		int64_t after_ms = posts[i].process_after;
 
 		if (!id)
 			return kp_fail_memory(err, "an id");
@@ -303,8 +330,13 @@ static keep_status prepare(keep_mailbox *mailbox, keep_bytes session, const keep
 			status = kp_uuid_make(id, err);
 			given = (keep_bytes){id, KP_UUID_TEXT_SIZE - 1};
 		}
+		if (status == KEEP_OK && posts[i].recurrence.len && !after_ms)
+			status = kp_series_first(posts[i].recurrence, posts[i].time_zone, now_ms,
+						 &after_ms, err);
 		if (status == KEEP_OK)
-			messages[i] = complete(session, &posts[i], given, now_ms);
+			messages[i] = complete(session, &posts[i], given, after_ms, now_ms);
+		if (after_ms > now_ms && after_ms < *due_ms)
+			*due_ms = after_ms;
 	}
 	return status;
 }

@@ -155,6 +155,8 @@ keep_status keep_mailbox_resolve_session(keep_mailbox *mailbox, const keep_sessi
 		status = kp_registry_read(mailbox, query_anchor, &resolving, err);
 	if (status == KEEP_OK && resolving.made)
 		status = kp_registry_change(mailbox, apply_resolve, &resolving, err);
+	if (status == KEEP_OK && resolving.made)
+		kp_session_made(mailbox, out);
 	if (status == KEEP_OK && made)
 		*made = resolving.made;
 	keep_buffer_release(&anchor);

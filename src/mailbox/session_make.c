@@ -1,16 +1,18 @@
 /*
  * session_make.c - the two sides of a new session.
  *
- * On SQLite: a folder with inbound.db and outbound.db. They are made in a folder beside it, synced,
- * and renamed into place, so that the folder is there whole or not at all. The registry's row is
- * stored after that: a crash in between leaves a folder that nobody knows, and the next attempt
- * for the same session takes it over. On PostgreSQL: one row of session_host and of session_agent.
+ * On SQLite: a folder with inbound.db and outbound.db. They are made in "<mailbox>/making", as
+ * copies of templates (session_template.c), synced, and renamed into place, so that the folder is
+ * there whole or not at all. The registry's row is committed after that; a link in "making" says
+ * so long where the folder is, so that a crash in between leaves nothing that nobody knows. On
+ * PostgreSQL: one row of session_host and of session_agent.
  *
  * Invariants:
  *   1. A session that the registry knows has both sides, unless somebody took them away.
  *   2. What is there is never overwritten.
  *
- * What it does not do: choose ids, write the registry's row (registry_sessions.c).
+ * What it does not do: choose ids, write the registry's row (registry_sessions.c), or replace what
+ * was lost (session_rebuild.c).
  *
  * Tests: tests/contract/test_mailbox_sessions.c.
  */
@@ -24,87 +26,6 @@
 #include <unistd.h>
 
 /* ---------------------------------------------------------------- files */
-
-/* A connection to a file that is made now, with statements of its own. */
-struct maker {
-	kp_lease lease;
-	const keep_session *session;
-	char outbound_id[KP_UUID_TEXT_SIZE];
-};
-
-static keep_status fill_inbound(struct maker *maker, keep_error *err)
-{
-	const keep_session *session = maker->session;
-	kp_value id = kp_text_value(session->id);
-
-	return kp_lease_run(&maker->lease, KP_MAILBOX_ADD_SESSION_HOST,
-			    KP_VALUES(id, kp_text_value(session->agent_group_id)), NULL, err);
-}
-
-static keep_status fill_outbound(struct maker *maker, keep_error *err)
-{
-	return kp_lease_run(&maker->lease, KP_MAILBOX_ADD_SESSION_AGENT,
-			    KP_VALUES(kp_text_value(maker->session->id),
-				      kp_text_value(keep_bytes_of(maker->outbound_id))),
-			    NULL, err);
-}
-
-static keep_status make_file(keep_mailbox *mailbox, struct maker *maker, const char *folder,
-			     enum kp_side_kind kind, keep_error *err)
-{
-	bool is_inbound = kind == KP_SIDE_HOST;
-	char path[PATH_MAX];
-	kp_sql_options options = {
-		.location = path,
-		.create = true,
-		.relaxed = mailbox->relaxed,
-		.timeout_ms = mailbox->timeout_ms,
-		.journal = mailbox->mount_safe ? KP_JOURNAL_ROLLBACK : KP_JOURNAL_WAL,
-	};
-	keep_status status;
-
-	snprintf(path, sizeof path, "%s/%s", folder, is_inbound ? "inbound.db" : "outbound.db");
-	status = kp_sql_open(&kp_sql_sqlite, &options, &maker->lease.conn, err);
-	if (status == KEEP_OK)
-		status = kp_migrate(maker->lease.conn,
-				    is_inbound ? &kp_mailbox_inbound_migrations[KP_DIALECT_SQLITE]
-					       : &kp_mailbox_outbound_migrations[KP_DIALECT_SQLITE],
-				    err);
-	if (status == KEEP_OK)
-		status = kp_sql_begin(maker->lease.conn, KP_SQL_WRITE, err);
-	if (status == KEEP_OK)
-		status = is_inbound ? fill_inbound(maker, err) : fill_outbound(maker, err);
-	if (status == KEEP_OK)
-		status = kp_sql_commit(maker->lease.conn, err);
-	for (size_t i = 0; i < maker->lease.statements->count; i++)
-		kp_sql_finish(&maker->lease.prepared[i]);
-	kp_sql_close(&maker->lease.conn);
-	if (status == KEEP_OK) { /* the guard that making it needed; the folder is new */
-		snprintf(path + strlen(path), sizeof path - strlen(path), "-guard");
-		(void)unlink(path);
-	}
-	return status;
-}
-
-static keep_status make_files(keep_mailbox *mailbox, const keep_session *session,
-			      const char *folder, keep_error *err)
-{
-	struct maker maker = {.session = session,
-			      .lease = {.statements = &kp_mailbox_statements[KP_DIALECT_SQLITE]}};
-	keep_status status;
-
-	maker.lease.prepared =
-		kp_alloc_zero(maker.lease.statements->count * sizeof *maker.lease.prepared);
-	if (!maker.lease.prepared)
-		return kp_fail_memory(err, "a session");
-	status = kp_uuid_make(maker.outbound_id, err);
-	if (status == KEEP_OK)
-		status = make_file(mailbox, &maker, folder, KP_SIDE_HOST, err);
-	if (status == KEEP_OK)
-		status = make_file(mailbox, &maker, folder, KP_SIDE_AGENT, err);
-	kp_free(maker.lease.prepared);
-	return status;
-}
 
 /* A folder that is there is fine. */
 static keep_status make_folder(const char *path, keep_error *err)
@@ -130,33 +51,98 @@ static keep_status sync_folder(const char *path, keep_error *err)
 	return status;
 }
 
-/* Made beside its place and renamed into it. What a crash left beside it is made anew by the
-   driver: a file that is there and migrated stays, one that is not is completed. */
-static keep_status make_in_place(keep_mailbox *mailbox, const keep_session *session,
-				 const char *folder, keep_error *err)
+static keep_status make_files(keep_mailbox *mailbox, const keep_session *session,
+			      const char *making, keep_error *err)
 {
-	char group[PATH_MAX], making[PATH_MAX];
+	char outbound_id[KP_UUID_TEXT_SIZE];
+	int folder = -1;
+	keep_status status = kp_uuid_make(outbound_id, err);
+
+	if (status == KEEP_OK)
+		status = kp_folder_make(AT_FDCWD, making, 0755, err);
+	if (status == KEEP_OK)
+		status = kp_file_open(AT_FDCWD, making, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0,
+				      &folder, err);
+	if (status == KEEP_OK)
+		status = kp_session_file_make(mailbox, KP_SIDE_HOST, session, outbound_id, folder,
+					      "inbound.db", err);
+	if (status == KEEP_OK)
+		status = kp_session_file_make(mailbox, KP_SIDE_AGENT, session, outbound_id, folder,
+					      "outbound.db", err);
+	if (status == KEEP_OK)
+		status = kp_give_to_agent(mailbox, folder, making, err);
+	if (status == KEEP_OK && !mailbox->relaxed)
+		status = kp_file_sync(folder, err);
+	kp_file_close(&folder);
+	kp_moment("mailbox.make_files");
+	return status;
+}
+
+static void format_name(const keep_session *session, const char *suffix,
+			char name[KP_SEGMENT_SIZE + 1])
+{
+	snprintf(name, KP_SEGMENT_SIZE + 1, "%.*s%s", (int)session->id.len, session->id.data,
+		 suffix);
+}
+
+/* The link that says where the folder goes. */
+static keep_status note_place(const keep_mailbox *mailbox, const keep_session *session,
+			      keep_error *err)
+{
+	char name[KP_SEGMENT_SIZE + 1], path[PATH_MAX], place[2 * KP_SEGMENT_SIZE + 1];
+	keep_status status;
+
+	format_name(session, "+", name);
+	snprintf(place, sizeof place, "%.*s/%.*s", (int)session->agent_group_id.len,
+		 session->agent_group_id.data, (int)session->id.len, session->id.data);
+	status = kp_making_path(mailbox, name, path, err);
+	if (status == KEEP_OK && symlink(place, path) != 0 && errno != EEXIST)
+		status = kp_fail_errno(err, errno, "make '%s'", path);
+	return status;
+}
+
+void kp_session_made(const keep_mailbox *mailbox, const keep_session *session)
+{
+	char name[KP_SEGMENT_SIZE + 1], path[PATH_MAX];
+
+	if (mailbox->schema)
+		return;
+	kp_moment("mailbox.make_committed");
+	format_name(session, "+", name);
+	if (kp_making_path(mailbox, name, path, NULL) == KEEP_OK)
+		(void)unlink(path); /* else the next opening does */
+}
+
+keep_status kp_session_folder_make(keep_mailbox *mailbox, const keep_session *session,
+				   const char *folder, keep_error *err)
+{
+	char group[PATH_MAX], making[PATH_MAX], name[KP_SEGMENT_SIZE + 1];
 	struct stat st;
 	keep_status status;
 
-	if (stat(folder, &st) == 0)
-		return make_files(mailbox, session, folder, err);
+	if (lstat(folder, &st) == 0) /* an earlier run of the same transaction made it */
+		return KEEP_OK;
 	snprintf(group, sizeof group, "%s/sessions/%.*s", mailbox->location,
 		 (int)session->agent_group_id.len, session->agent_group_id.data);
-	if (snprintf(making, sizeof making, "%s/.%.*s", group, (int)session->id.len,
-		     session->id.data) >= (int)sizeof making)
-		return kp_fail(err, KEEP_INVALID, "the path '%.100s...' is too long", group);
-	status = make_folder(group, err);
+	format_name(session, "", name);
+	status = kp_making_path(mailbox, "", making, err);
 	if (status == KEEP_OK)
 		status = make_folder(making, err);
 	if (status == KEEP_OK)
+		status = kp_making_path(mailbox, name, making, err);
+	if (status == KEEP_OK)
+		status = kp_tree_remove(AT_FDCWD, making, err);
+	if (status == KEEP_OK)
+		status = make_folder(group, err);
+	if (status == KEEP_OK)
 		status = make_files(mailbox, session, making, err);
 	if (status == KEEP_OK)
-		status = sync_folder(making, err);
+		status = note_place(mailbox, session, err);
 	if (status == KEEP_OK)
 		status = kp_file_rename(AT_FDCWD, making, AT_FDCWD, folder, err);
-	if (status == KEEP_OK)
+	if (status == KEEP_OK && !mailbox->relaxed)
 		status = sync_folder(group, err);
+	kp_moment("mailbox.make_renamed");
 	return status;
 }
 
@@ -164,12 +150,19 @@ static keep_status make_in_place(keep_mailbox *mailbox, const keep_session *sess
 
 static keep_status make_rows(kp_lease *lease, const keep_session *session, keep_error *err)
 {
-	struct maker maker = {.session = session, .lease = *lease};
-	keep_status status = kp_uuid_make(maker.outbound_id, err);
+	char outbound_id[KP_UUID_TEXT_SIZE];
+	kp_value id = kp_text_value(session->id);
+	keep_status status = kp_uuid_make(outbound_id, err);
 
 	if (status == KEEP_OK)
-		status = fill_inbound(&maker, err);
-	return status == KEEP_OK ? fill_outbound(&maker, err) : status;
+		status = kp_lease_run(lease, KP_MAILBOX_ADD_SESSION_HOST,
+				      KP_VALUES(id, kp_text_value(session->agent_group_id)), NULL,
+				      err);
+	if (status == KEEP_OK)
+		status = kp_lease_run(lease, KP_MAILBOX_ADD_SESSION_AGENT,
+				      KP_VALUES(id, kp_text_value(keep_bytes_of(outbound_id))),
+				      NULL, err);
+	return status;
 }
 
 keep_status kp_session_make_sides(keep_mailbox *mailbox, kp_lease *lease,
@@ -184,7 +177,7 @@ keep_status kp_session_make_sides(keep_mailbox *mailbox, kp_lease *lease,
 	status = kp_session_folder(mailbox, session->agent_group_id, session->id, &arena, &folder,
 				   err);
 	if (status == KEEP_OK)
-		status = make_in_place(mailbox, session, folder, err);
+		status = kp_session_folder_make(mailbox, session, folder, err);
 	kp_arena_release(&arena);
 	return status;
 }

@@ -159,8 +159,18 @@ static keep_status describe(keep_mailbox *mailbox, keep_bytes session, kp_open_s
 {
 	kp_arena arena = {.head = NULL};
 	kp_open_session *made = NULL;
+	keep_session row;
 	char *folder = NULL;
-	keep_status status = kp_session_folder_of(mailbox, session, &arena, &folder, err);
+	keep_status status = keep_mailbox_get_session(mailbox, session, &arena, &row, err);
+
+	if (status == KEEP_OK && kp_session_is_removed(mailbox, session))
+		status = kp_fail(err, KEEP_NOT_FOUND, "session: '%" KP_PRI "' is being removed",
+				 KP_ARG(session));
+	if (status == KEEP_OK) /* the registry is ours; still, these become a path */
+		status = kp_check_segment("agent_group_id", row.agent_group_id, err);
+	if (status == KEEP_OK)
+		status = kp_session_folder(mailbox, row.agent_group_id, session, &arena, &folder,
+					   err);
 
 	if (status != KEEP_OK)
 		goto out;
@@ -170,6 +180,8 @@ static keep_status describe(keep_mailbox *mailbox, keep_bytes session, kp_open_s
 		goto out;
 	}
 	made->in = made->out = (kp_bell)KP_BELL_INIT;
+	made->is_closed =
+		kp_bytes_equal(row.status, KEEP_BYTES(KEEP_SESSION_STATUS_CLOSED));
 	memcpy(made->id, session.data, session.len);
 	status = kp_text_copy(folder, &made->folder, err);
 	if (status == KEEP_OK)
@@ -177,7 +189,9 @@ static keep_status describe(keep_mailbox *mailbox, keep_bytes session, kp_open_s
 	if (status == KEEP_OK) {
 		made->side.timeout_ms = mailbox->timeout_ms;
 		made->side.relaxed = mailbox->relaxed;
-		made->side.mount_safe = mailbox->mount_safe;
+		status = kp_mount_meet_agents(mailbox, &made->side, folder, err);
+	}
+	if (status == KEEP_OK) {
 		hang_bell(made);
 		*out = made;
 	} else {
@@ -227,13 +241,38 @@ keep_status kp_session_hold(keep_mailbox *mailbox, keep_bytes session, kp_open_s
 void kp_session_let_go(keep_mailbox *mailbox, kp_open_session **session)
 {
 	struct kp_open_sessions *open = mailbox->open_sessions;
+	kp_open_session *closing = NULL;
 
 	if (!*session)
 		return;
 	pthread_mutex_lock(&open->lock);
 	(*session)->users--;
+	if ((*session)->is_discarded && !(*session)->users)
+		closing = *session;
 	pthread_mutex_unlock(&open->lock);
+	if (closing)
+		close_session(closing);
 	*session = NULL;
+}
+
+void kp_session_discard(keep_mailbox *mailbox, keep_bytes session)
+{
+	struct kp_open_sessions *open = mailbox->open_sessions;
+	kp_open_session *found, *closing = NULL;
+
+	if (!open)
+		return;
+	pthread_mutex_lock(&open->lock);
+	found = find(open, session);
+	if (found) {
+		take_out(open, found);
+		found->is_discarded = true;
+		if (!found->users)
+			closing = found;
+	}
+	pthread_mutex_unlock(&open->lock);
+	if (closing)
+		close_session(closing);
 }
 
 keep_status kp_session_forget(keep_mailbox *mailbox, keep_bytes session, keep_error *err)

@@ -42,6 +42,16 @@ bool kp_home_is_server(const char *home)
 	return false;
 }
 
+bool kp_url_has_parameter(const char *url, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *at = strchr(url, '?'); at; at = strchr(at, '&'))
+		if (strncmp(++at, name, len) == 0 && at[len] == '=')
+			return true;
+	return false;
+}
+
 /* ---------------------------------------------------------------- reading */
 
 static keep_status judge_format(const char *home, keep_bytes text, keep_error *err)

@@ -66,11 +66,22 @@ static const kp_operation *find_alias(const kp_operation_store *store, keep_byte
 	return NULL;
 }
 
+const kp_record *kp_store_record_at(const kp_operation_store *store, size_t index)
+{
+	for (size_t i = 0; i < store->record_set_count; i++) {
+		if (index < store->record_sets[i].count)
+			return store->record_sets[i].records[index];
+		index -= store->record_sets[i].count;
+	}
+	return NULL;
+}
+
 const char *const *kp_record_texts(const kp_operation_store *store, const kp_record *record)
 {
-	for (size_t i = 0; i < store->record_count; i++)
-		if (store->records[i] == record)
-			return store->record_texts[i];
+	for (size_t i = 0; i < store->record_set_count; i++)
+		for (size_t k = 0; k < store->record_sets[i].count; k++)
+			if (store->record_sets[i].records[k] == record)
+				return store->record_sets[i].texts[k];
 	return NULL;
 }
 

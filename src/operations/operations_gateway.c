@@ -137,22 +137,6 @@ keep_status kp_gateway_state_make(void *state, keep_error *err)
 	return find_gateway(state, true, false, &gateway, err);
 }
 
-/* Invariant 2: what a home without a gateway answers. */
-static keep_status answer_empty(kp_call *call, keep_error *err)
-{
-	if (call->operation->changes)
-		return kp_fail(err, KEEP_DENIED, "the gateway was opened for reading only");
-	switch (call->operation->result) {
-	case KP_RESULT_ROWS:
-		kp_call_open_rows(call);
-		kp_call_close_rows(call);
-		return KEEP_OK;
-	case KP_RESULT_BOOLEAN: return kp_gateway_put_bool(call, KEEP_OK, false);
-	case KP_RESULT_INTEGER: return kp_gateway_put_integer(call, KEEP_OK, 0);
-	default: return kp_fail(err, KEEP_NOT_FOUND, "gateway: nothing was stored in it yet");
-	}
-}
-
 keep_status kp_gateway_state_enter(kp_call *call, bool *answered, keep_error *err)
 {
 	gateway_state *self = call->state;
@@ -165,33 +149,10 @@ keep_status kp_gateway_state_enter(kp_call *call, bool *answered, keep_error *er
 	if (status != KEEP_OK || gateway)
 		return status;
 	*answered = true;
-	return answer_empty(call, err);
+	return kp_call_answer_empty(call, "gateway", err);
 }
 
 /* ---------------------------------------------------------------- what calls share */
-
-int64_t kp_gateway_call_now(const kp_call *call)
-{
-	return kp_call_time(call, "now_ms", KEEP_NOW);
-}
-
-void kp_gateway_put_text(kp_call *call, const char *name, keep_bytes text)
-{
-	kp_json_name(kp_call_writer(call), name);
-	kp_json_put_text(kp_call_writer(call), text);
-}
-
-keep_status kp_gateway_put_time(kp_call *call, const char *name, bool is_there, int64_t time_ms,
-				keep_error *err)
-{
-	char text[KEEP_TIME_TEXT_SIZE] = "";
-	keep_status status = is_there ? keep_time_format(time_ms, text, err) : KEEP_OK;
-
-	if (status == KEEP_OK)
-		kp_gateway_put_text(call, name,
-				    is_there ? keep_bytes_of(text) : (keep_bytes){NULL, 0});
-	return status == KEEP_OK ? status : kp_prefix(err, status, "%s", name);
-}
 
 void kp_gateway_put_outcome(kp_call *call, keep_put put, const char *number_name, int64_t number,
 			    const char *id)
@@ -199,35 +160,14 @@ void kp_gateway_put_outcome(kp_call *call, keep_put put, const char *number_name
 	kp_json_writer *writer = kp_call_writer(call);
 
 	kp_json_open_object(writer);
-	kp_gateway_put_text(call, "outcome", keep_bytes_of(keep_put_name(put)));
+	kp_call_put_text(call, "outcome", keep_bytes_of(keep_put_name(put)));
 	if (number_name) {
 		kp_json_name(writer, number_name);
 		kp_json_put_integer(writer, number);
 	}
 	if (id)
-		kp_gateway_put_text(call, "id", keep_bytes_of(id));
+		kp_call_put_text(call, "id", keep_bytes_of(id));
 	kp_json_close_object(writer);
-}
-
-keep_status kp_gateway_put_null(kp_call *call, keep_status status)
-{
-	if (status == KEEP_OK)
-		kp_json_put_null(kp_call_writer(call));
-	return status;
-}
-
-keep_status kp_gateway_put_integer(kp_call *call, keep_status status, int64_t value)
-{
-	if (status == KEEP_OK)
-		kp_json_put_integer(kp_call_writer(call), value);
-	return status;
-}
-
-keep_status kp_gateway_put_bool(kp_call *call, keep_status status, bool value)
-{
-	if (status == KEEP_OK)
-		kp_json_put_bool(kp_call_writer(call), value);
-	return status;
 }
 
 /* ---------------------------------------------------------------- the store */
@@ -280,23 +220,17 @@ static const kp_operation_group *const groups[] = {
 	&kp_gateway_account_group, &kp_gateway_sign_in_group,  &kp_gateway_onboarding_group,
 };
 
-static bool has_parameter(const char *url, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (const char *at = strchr(url, '?'); at; at = strchr(at, '&'))
-		if (strncmp(++at, name, len) == 0 && at[len] == '=')
-			return true;
-	return false;
-}
+static const kp_record_set record_sets[] = {
+	{kp_gateway_records, kp_gateway_record_texts, KP_GATEWAY_RECORD_COUNT},
+};
 
 /* A postgres:// URL is a home, unless it names a schema; with a namespace it is an engine's. */
 static bool is_gateway_url(const char *url)
 {
 	if (strncmp(url, "sqlite:", strlen("sqlite:")) == 0)
 		return true;
-	return kp_home_is_server(url) && has_parameter(url, "schema") &&
-	       !has_parameter(url, "namespace");
+	return kp_home_is_server(url) && kp_url_has_parameter(url, "schema") &&
+	       !kp_url_has_parameter(url, "namespace");
 }
 
 const kp_operation_store kp_gateway_operations = {
@@ -322,9 +256,8 @@ const kp_operation_store kp_gateway_operations = {
 		"shown as `***`.",
 	.groups = groups,
 	.group_count = KP_COUNT(groups),
-	.records = kp_gateway_records,
-	.record_texts = kp_gateway_record_texts,
-	.record_count = KP_GATEWAY_RECORD_COUNT,
+	.record_sets = record_sets,
+	.record_set_count = KP_COUNT(record_sets),
 	.settings = settings,
 	.setting_count = SETTINGS,
 	KP_OUTCOMES(outcomes),

@@ -66,7 +66,7 @@ static keep_status run_create(kp_call *call, keep_error *err)
 	status = kp_call_texts(call, "folders", &options.folders, &options.folder_count, err);
 	if (status == KEEP_OK)
 		status = keep_gateway_create_user(call->handle, &options, err);
-	return kp_gateway_put_null(call, status);
+	return kp_call_put_null(call, status);
 }
 
 static keep_status run_get(kp_call *call, keep_error *err)
@@ -94,14 +94,14 @@ static keep_status run_list(kp_call *call, keep_error *err)
 
 static keep_status run_set_password(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
-		call, keep_gateway_set_password(call->handle, kp_call_text(call, "sub"),
-						kp_call_text(call, "password"), err));
+	return kp_call_put_null(call,
+				keep_gateway_set_password(call->handle, kp_call_text(call, "sub"),
+							  kp_call_text(call, "password"), err));
 }
 
 static keep_status run_set_disabled(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_set_user_disabled(call->handle, kp_call_text(call, "sub"),
 						     kp_call_flag(call, "disabled"), err));
 }
@@ -116,7 +116,7 @@ static keep_status run_set_folders(kp_call *call, keep_error *err)
 		status = keep_gateway_set_user_folders(call->handle, kp_call_text(call, "sub"),
 						       kp_call_flag(call, "is_operator"), folders,
 						       count, err);
-	return kp_gateway_put_null(call, status);
+	return kp_call_put_null(call, status);
 }
 
 static keep_status run_may_access(kp_call *call, keep_error *err)
@@ -125,7 +125,7 @@ static keep_status run_may_access(kp_call *call, keep_error *err)
 	keep_status status = keep_gateway_may_access(call->handle, kp_call_text(call, "sub"),
 						     kp_call_text(call, "folder"), &may, err);
 
-	return kp_gateway_put_bool(call, status, may);
+	return kp_call_put_bool(call, status, may);
 }
 
 /* ---------------------------------------------------------------- descriptions */

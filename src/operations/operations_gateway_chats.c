@@ -52,7 +52,7 @@ static keep_status run_put(kp_call *call, keep_error *err)
 	keep_chat chat = {.is_group = false};
 
 	kp_call_record(call, &kp_chat_record, &chat);
-	return kp_gateway_put_null(call, keep_gateway_put_chat(call->handle, &chat, err));
+	return kp_call_put_null(call, keep_gateway_put_chat(call->handle, &chat, err));
 }
 
 static keep_status run_get(kp_call *call, keep_error *err)
@@ -85,13 +85,13 @@ static keep_status run_web(kp_call *call, keep_error *err)
 
 static keep_status run_mark_errored(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_mark_errored(call->handle, kp_call_text(call, "jid"), err));
 }
 
 static keep_status run_clear_errored(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_clear_errored(call->handle, kp_call_text(call, "jid"), err));
 }
 
@@ -106,14 +106,14 @@ static keep_status run_errored(kp_call *call, keep_error *err)
 
 static keep_status run_sticky_group(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_set_sticky_group(call->handle, kp_call_text(call, "jid"),
 						    kp_call_text(call, "folder"), err));
 }
 
 static keep_status run_sticky_topic(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_set_sticky_topic(call->handle, kp_call_text(call, "jid"),
 						    kp_call_text(call, "topic"), err));
 }

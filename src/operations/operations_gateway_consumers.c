@@ -72,12 +72,12 @@ static keep_status put_pending(kp_call *call, const keep_pending_chat *chat, kee
 	kp_call_row_begin(call);
 	writer = kp_call_writer(call);
 	kp_json_open_object(writer);
-	kp_gateway_put_text(call, "jid", chat->jid);
+	kp_call_put_text(call, "jid", chat->jid);
 	kp_json_name(writer, "seq");
 	kp_json_put_integer(writer, chat->seq);
 	kp_json_name(writer, "last_input_seq");
 	kp_json_put_integer(writer, chat->last_input_seq);
-	status = kp_gateway_put_time(call, "pending_since", true, chat->pending_since, err);
+	status = kp_call_put_time(call, "pending_since", true, chat->pending_since, err);
 	if (status != KEEP_OK)
 		return status;
 	kp_json_name(writer, "errored");
@@ -129,15 +129,15 @@ static keep_status run_advance(kp_call *call, keep_error *err)
 						  kp_call_text(call, "jid"),
 						  kp_call_integer(call, "seq"), &cursor, err);
 
-	return kp_gateway_put_integer(call, status, cursor);
+	return kp_call_put_integer(call, status, cursor);
 }
 
 static keep_status run_rewind(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(call,
-				   keep_gateway_rewind(call->handle, kp_call_text(call, "consumer"),
-						       kp_call_text(call, "jid"),
-						       kp_call_integer(call, "seq"), err));
+	return kp_call_put_null(call,
+				keep_gateway_rewind(call->handle, kp_call_text(call, "consumer"),
+						    kp_call_text(call, "jid"),
+						    kp_call_integer(call, "seq"), err));
 }
 
 static keep_status run_cursor(kp_call *call, keep_error *err)
@@ -146,14 +146,13 @@ static keep_status run_cursor(kp_call *call, keep_error *err)
 	keep_status status = keep_gateway_get_cursor(call->handle, kp_call_text(call, "consumer"),
 						     kp_call_text(call, "jid"), &cursor, err);
 
-	return kp_gateway_put_integer(call, status, cursor);
+	return kp_call_put_integer(call, status, cursor);
 }
 
 static keep_status run_remove(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
-		call,
-		keep_gateway_remove_consumer(call->handle, kp_call_text(call, "consumer"), err));
+	return kp_call_put_null(call, keep_gateway_remove_consumer(
+					      call->handle, kp_call_text(call, "consumer"), err));
 }
 
 static keep_status run_wait(kp_call *call, keep_error *err)
@@ -164,7 +163,7 @@ static keep_status run_wait(kp_call *call, keep_error *err)
 	kp_call_started(call);
 	status = keep_gateway_wait(call->handle, kp_call_text(call, "consumer"),
 				   kp_call_integer(call, "timeout_ms"), &pending, err);
-	return kp_gateway_put_bool(call, status, pending);
+	return kp_call_put_bool(call, status, pending);
 }
 
 static keep_status run_wait_deliveries(kp_call *call, keep_error *err)
@@ -175,7 +174,7 @@ static keep_status run_wait_deliveries(kp_call *call, keep_error *err)
 	kp_call_started(call);
 	status = keep_gateway_wait_deliveries(call->handle, kp_call_text(call, "channel"),
 					      kp_call_integer(call, "timeout_ms"), &due, err);
-	return kp_gateway_put_bool(call, status, due);
+	return kp_call_put_bool(call, status, due);
 }
 
 /* ---------------------------------------------------------------- descriptions */

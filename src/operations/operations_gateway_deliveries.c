@@ -75,8 +75,7 @@ static keep_status run_claim(kp_call *call, keep_error *err)
 	keep_message_list list = {NULL, 0};
 	keep_status status = keep_gateway_claim_deliveries(
 		call->handle, kp_call_text(call, "channel"), (size_t)kp_call_integer(call, "limit"),
-		kp_call_integer(call, "lease_ms"), kp_gateway_call_now(call), call->arena, &list,
-		err);
+		kp_call_integer(call, "lease_ms"), kp_call_now(call), call->arena, &list, err);
 
 	return status == KEEP_OK
 		       ? kp_call_put_records(call, &kp_message_record, list.items, list.count, err)
@@ -97,25 +96,24 @@ static keep_status run_complete(kp_call *call, keep_error *err)
 
 	if (!keep_delivery_parse(kp_call_text(call, "delivery"), &report.delivery))
 		return kp_fail(err, KEEP_MISUSE, "delivery: a word that nobody knows");
-	return kp_gateway_put_null(call,
-				   keep_gateway_complete_delivery(call->handle, &report,
-								  kp_gateway_call_now(call), err));
+	return kp_call_put_null(call, keep_gateway_complete_delivery(call->handle, &report,
+								     kp_call_now(call), err));
 }
 
 static keep_status run_extend(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
-		call, keep_gateway_extend_delivery(
-			      call->handle, kp_call_text(call, "jid"), kp_call_text(call, "id"),
-			      kp_call_integer(call, "attempt"), kp_call_integer(call, "lease_ms"),
-			      kp_gateway_call_now(call), err));
+	return kp_call_put_null(call,
+				keep_gateway_extend_delivery(
+					call->handle, kp_call_text(call, "jid"),
+					kp_call_text(call, "id"), kp_call_integer(call, "attempt"),
+					kp_call_integer(call, "lease_ms"), kp_call_now(call), err));
 }
 
 static keep_status run_retry(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
-		call, keep_gateway_retry_delivery(call->handle, kp_call_text(call, "jid"),
-						  kp_call_text(call, "id"), err));
+	return kp_call_put_null(call,
+				keep_gateway_retry_delivery(call->handle, kp_call_text(call, "jid"),
+							    kp_call_text(call, "id"), err));
 }
 
 static keep_status run_failed(kp_call *call, keep_error *err)

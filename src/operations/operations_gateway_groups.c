@@ -76,7 +76,7 @@ static keep_status run_put(kp_call *call, keep_error *err)
 	keep_registered_group group = {.requires_trigger = false};
 
 	kp_call_record(call, &kp_registered_group_record, &group);
-	return kp_gateway_put_null(call, keep_gateway_put_group(call->handle, &group, err));
+	return kp_call_put_null(call, keep_gateway_put_group(call->handle, &group, err));
 }
 
 static keep_status run_list(kp_call *call, keep_error *err)
@@ -117,14 +117,14 @@ static keep_status run_by_token(kp_call *call, keep_error *err)
 
 static keep_status run_set_state(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_set_group_state(call->handle, kp_call_text(call, "jid"),
 						   kp_call_text(call, "state"), err));
 }
 
 static keep_status run_remove(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_remove_group(call->handle, kp_call_text(call, "jid"), err));
 }
 

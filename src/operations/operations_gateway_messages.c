@@ -175,10 +175,10 @@ static keep_status run_put_outbound(kp_call *call, keep_error *err)
 	if (status != KEEP_OK)
 		return status;
 	kp_json_open_object(kp_call_writer(call));
-	kp_gateway_put_text(call, "outcome", keep_bytes_of(keep_put_name(result.put)));
+	kp_call_put_text(call, "outcome", keep_bytes_of(keep_put_name(result.put)));
 	kp_json_name(kp_call_writer(call), "seq");
 	kp_json_put_integer(kp_call_writer(call), result.seq);
-	kp_gateway_put_text(call, "id", message.id.data ? message.id : keep_bytes_of(id));
+	kp_call_put_text(call, "id", message.id.data ? message.id : keep_bytes_of(id));
 	kp_json_close_object(kp_call_writer(call));
 	return KEEP_OK;
 }

@@ -165,21 +165,21 @@ static keep_status run_start(kp_call *call, keep_error *err)
 
 static keep_status run_prompted(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_mark_prompted(call->handle, kp_call_text(call, "jid"),
 						 kp_call_time(call, "prompted_at", 0), err));
 }
 
 static keep_status run_submit_name(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(call,
-				   keep_gateway_submit_name(call->handle, kp_call_text(call, "jid"),
-							    kp_call_text(call, "name"), err));
+	return kp_call_put_null(call,
+				keep_gateway_submit_name(call->handle, kp_call_text(call, "jid"),
+							 kp_call_text(call, "name"), err));
 }
 
 static keep_status run_approve(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_approve_onboarding(call->handle, kp_call_text(call, "jid"),
 						      kp_call_text(call, "decided_by"),
 						      kp_call_text(call, "welcome"), err));
@@ -187,7 +187,7 @@ static keep_status run_approve(kp_call *call, keep_error *err)
 
 static keep_status run_reject(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_reject_onboarding(call->handle, kp_call_text(call, "jid"),
 						     kp_call_text(call, "decided_by"), err));
 }

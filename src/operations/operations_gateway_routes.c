@@ -80,12 +80,12 @@ static keep_status run_add(kp_call *call, keep_error *err)
 
 	kp_call_record(call, &kp_route_record, &route);
 	status = keep_gateway_add_route(call->handle, &route, &id, err);
-	return kp_gateway_put_integer(call, status, id);
+	return kp_call_put_integer(call, status, id);
 }
 
 static keep_status run_remove(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_remove_route(call->handle, kp_call_integer(call, "id"), err));
 }
 
@@ -109,7 +109,7 @@ static keep_status run_set(kp_call *call, keep_error *err)
 	if (status == KEEP_OK)
 		status = keep_gateway_set_routes(call->handle, kp_call_text(call, "jid"), routes,
 						 count, err);
-	return kp_gateway_put_null(call, status);
+	return kp_call_put_null(call, status);
 }
 
 static keep_status run_get(kp_call *call, keep_error *err)
@@ -143,7 +143,7 @@ static keep_status put_steps(kp_call *call, const keep_resolution *resolution, k
 		kp_json_open_object(writer);
 		kp_json_name(writer, "matched");
 		kp_json_put_bool(writer, resolution->steps[i].matched);
-		kp_gateway_put_text(call, "why", resolution->steps[i].why);
+		kp_call_put_text(call, "why", resolution->steps[i].why);
 		status = put_route(call, &resolution->steps[i].route, err);
 		kp_json_close_object(writer);
 	}
@@ -166,8 +166,8 @@ static keep_status run_resolve(kp_call *call, keep_error *err)
 	kp_json_open_object(kp_call_writer(call));
 	kp_json_name(kp_call_writer(call), "matched");
 	kp_json_put_bool(kp_call_writer(call), resolution.matched);
-	kp_gateway_put_text(call, "target",
-			    resolution.matched ? resolution.target : (keep_bytes){NULL, 0});
+	kp_call_put_text(call, "target",
+			 resolution.matched ? resolution.target : (keep_bytes){NULL, 0});
 	status = put_route(call, resolution.matched ? &resolution.route : NULL, err);
 	if (status == KEEP_OK && explain)
 		status = put_steps(call, &resolution, err);

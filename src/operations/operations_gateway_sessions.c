@@ -71,10 +71,10 @@ static keep_status run_get(kp_call *call, keep_error *err)
 
 static keep_status run_set(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
-		call, keep_gateway_set_session(call->handle, kp_call_text(call, "folder"),
-					       kp_call_text(call, "topic"),
-					       kp_call_text(call, "session_id"), err));
+	return kp_call_put_null(call,
+				keep_gateway_set_session(call->handle, kp_call_text(call, "folder"),
+							 kp_call_text(call, "topic"),
+							 kp_call_text(call, "session_id"), err));
 }
 
 static keep_status run_delete(kp_call *call, keep_error *err)
@@ -84,7 +84,7 @@ static keep_status run_delete(kp_call *call, keep_error *err)
 		keep_gateway_delete_session(call->handle, kp_call_text(call, "folder"),
 					    kp_call_text(call, "topic"), &removed, err);
 
-	return kp_gateway_put_bool(call, status, removed);
+	return kp_call_put_bool(call, status, removed);
 }
 
 static keep_status run_list(kp_call *call, keep_error *err)
@@ -106,12 +106,12 @@ static keep_status run_started(kp_call *call, keep_error *err)
 		call->handle, kp_call_text(call, "folder"), kp_call_text(call, "topic"),
 		kp_call_text(call, "session_id"), kp_call_time(call, "started_at", 0), &id, err);
 
-	return kp_gateway_put_integer(call, status, id);
+	return kp_call_put_integer(call, status, id);
 }
 
 static keep_status run_ended(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_session_ended(call->handle, kp_call_integer(call, "id"),
 						 kp_call_time(call, "ended_at", 0),
 						 kp_call_text(call, "result"),
@@ -145,9 +145,9 @@ static keep_status run_get_state(kp_call *call, keep_error *err)
 
 static keep_status run_set_state(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(call,
-				   keep_gateway_set_state(call->handle, kp_call_text(call, "key"),
-							  kp_call_text(call, "value"), err));
+	return kp_call_put_null(call,
+				keep_gateway_set_state(call->handle, kp_call_text(call, "key"),
+						       kp_call_text(call, "value"), err));
 }
 
 /* ---------------------------------------------------------------- descriptions */

@@ -84,9 +84,9 @@ static keep_status run_verify(kp_call *call, keep_error *err)
 static void put_token(kp_call *call, keep_bytes token, const keep_bytes *sub)
 {
 	kp_json_open_object(kp_call_writer(call));
-	kp_gateway_put_text(call, "token", token);
+	kp_call_put_text(call, "token", token);
 	if (sub)
-		kp_gateway_put_text(call, "sub", *sub);
+		kp_call_put_text(call, "sub", *sub);
 	kp_json_close_object(kp_call_writer(call));
 }
 
@@ -94,7 +94,7 @@ static keep_status run_start(kp_call *call, keep_error *err)
 {
 	char token[KEEP_TOKEN_SIZE] = "";
 	keep_status status = keep_gateway_start_session(call->handle, kp_call_text(call, "sub"),
-							kp_gateway_call_now(call), token, err);
+							kp_call_now(call), token, err);
 
 	if (status == KEEP_OK)
 		put_token(call, keep_bytes_of(token), NULL);
@@ -106,9 +106,8 @@ static keep_status run_rotate(kp_call *call, keep_error *err)
 {
 	char next[KEEP_TOKEN_SIZE] = "";
 	keep_buffer sub = KEEP_BUFFER_INIT;
-	keep_status status =
-		keep_gateway_rotate_session(call->handle, kp_call_text(call, "token"),
-					    kp_gateway_call_now(call), next, &sub, err);
+	keep_status status = keep_gateway_rotate_session(call->handle, kp_call_text(call, "token"),
+							 kp_call_now(call), next, &sub, err);
 	keep_bytes whose = kp_buffer_bytes(&sub);
 
 	if (status == KEEP_OK)
@@ -120,7 +119,7 @@ static keep_status run_rotate(kp_call *call, keep_error *err)
 
 static keep_status run_end(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_end_session(call->handle, kp_call_text(call, "token"), err));
 }
 
@@ -128,16 +127,16 @@ static keep_status run_sweep(kp_call *call, keep_error *err)
 {
 	int64_t count = 0;
 	keep_status status =
-		keep_gateway_sweep_sessions(call->handle, kp_gateway_call_now(call), &count, err);
+		keep_gateway_sweep_sessions(call->handle, kp_call_now(call), &count, err);
 
-	return kp_gateway_put_integer(call, status, count);
+	return kp_call_put_integer(call, status, count);
 }
 
 static keep_status run_issue(kp_call *call, keep_error *err)
 {
 	keep_buffer token = KEEP_BUFFER_INIT;
 	keep_status status = keep_gateway_issue_access_token(
-		call->handle, kp_call_text(call, "sub"), kp_gateway_call_now(call), &token, err);
+		call->handle, kp_call_text(call, "sub"), kp_call_now(call), &token, err);
 
 	if (status == KEEP_OK)
 		put_token(call, kp_buffer_bytes(&token), NULL);
@@ -151,15 +150,15 @@ static keep_status run_verify_access(kp_call *call, keep_error *err)
 {
 	kp_json_writer *writer = kp_call_writer(call);
 	keep_access access = {.is_operator = false};
-	keep_status status = keep_gateway_verify_access_token(
-		call->handle, kp_call_text(call, "token"), kp_gateway_call_now(call), call->arena,
-		&access, err);
+	keep_status status =
+		keep_gateway_verify_access_token(call->handle, kp_call_text(call, "token"),
+						 kp_call_now(call), call->arena, &access, err);
 
 	if (status != KEEP_OK)
 		return status;
 	kp_json_open_object(writer);
-	kp_gateway_put_text(call, "sub", access.sub);
-	kp_gateway_put_text(call, "name", access.name);
+	kp_call_put_text(call, "sub", access.sub);
+	kp_call_put_text(call, "name", access.name);
 	kp_json_name(writer, "is_operator");
 	kp_json_put_bool(writer, access.is_operator);
 	kp_json_name(writer, "folders");
@@ -167,15 +166,15 @@ static keep_status run_verify_access(kp_call *call, keep_error *err)
 	for (size_t i = 0; i < access.folder_count; i++)
 		kp_json_put_text(writer, access.folders[i]);
 	kp_json_close_array(writer);
-	status = kp_gateway_put_time(call, "expires_at", true, access.expires_at, err);
+	status = kp_call_put_time(call, "expires_at", true, access.expires_at, err);
 	kp_json_close_object(writer);
 	return status;
 }
 
 static keep_status run_renew(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(call, keep_gateway_renew_signing_key(
-						 call->handle, kp_call_flag(call, "retire"), err));
+	return kp_call_put_null(call, keep_gateway_renew_signing_key(
+					      call->handle, kp_call_flag(call, "retire"), err));
 }
 
 /* ---------------------------------------------------------------- descriptions */

@@ -68,7 +68,7 @@ static keep_status put_list(kp_call *call, const keep_system_message_list *list,
 	keep_status status;
 
 	kp_json_open_object(kp_call_writer(call));
-	kp_gateway_put_text(call, "text", list->text.data ? list->text : KEEP_BYTES(""));
+	kp_call_put_text(call, "text", list->text.data ? list->text : KEEP_BYTES(""));
 	kp_json_name(kp_call_writer(call), "messages");
 	status = kp_call_put_array(call, &kp_system_message_record, list->items, list->count, err);
 	kp_json_close_object(kp_call_writer(call));
@@ -89,8 +89,7 @@ static keep_status run_claim(kp_call *call, keep_error *err)
 	keep_system_message_list list = {.items = NULL};
 	keep_status status = keep_gateway_claim_system_messages(
 		call->handle, kp_call_text(call, "group"), kp_call_text(call, "turn_id"),
-		kp_call_integer(call, "lease_ms"), kp_gateway_call_now(call), call->arena, &list,
-		err);
+		kp_call_integer(call, "lease_ms"), kp_call_now(call), call->arena, &list, err);
 
 	return status == KEEP_OK ? put_list(call, &list, err) : status;
 }
@@ -102,7 +101,7 @@ static keep_status run_complete(kp_call *call, keep_error *err)
 		keep_gateway_complete_system_messages(call->handle, kp_call_text(call, "group"),
 						      kp_call_text(call, "turn_id"), &count, err);
 
-	return kp_gateway_put_integer(call, status, count);
+	return kp_call_put_integer(call, status, count);
 }
 
 static keep_status run_release(kp_call *call, keep_error *err)
@@ -112,7 +111,7 @@ static keep_status run_release(kp_call *call, keep_error *err)
 		keep_gateway_release_system_messages(call->handle, kp_call_text(call, "group"),
 						     kp_call_text(call, "turn_id"), &count, err);
 
-	return kp_gateway_put_integer(call, status, count);
+	return kp_call_put_integer(call, status, count);
 }
 
 /* ---------------------------------------------------------------- descriptions */

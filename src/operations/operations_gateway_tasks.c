@@ -102,8 +102,8 @@ static keep_status run_create(kp_call *call, keep_error *err)
 	if (status != KEEP_OK)
 		return status;
 	kp_json_open_object(kp_call_writer(call));
-	kp_gateway_put_text(call, "outcome", keep_bytes_of(keep_put_name(put)));
-	kp_gateway_put_text(call, "id", task.id.data ? task.id : keep_bytes_of(id));
+	kp_call_put_text(call, "outcome", keep_bytes_of(keep_put_name(put)));
+	kp_call_put_text(call, "id", task.id.data ? task.id : keep_bytes_of(id));
 	kp_json_close_object(kp_call_writer(call));
 	return KEEP_OK;
 }
@@ -132,29 +132,28 @@ static keep_status run_list(kp_call *call, keep_error *err)
 
 static keep_status run_pause(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_pause_task(call->handle, kp_call_text(call, "id"), err));
 }
 
 static keep_status run_resume(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(call,
-				   keep_gateway_resume_task(call->handle, kp_call_text(call, "id"),
-							    kp_gateway_call_now(call), err));
+	return kp_call_put_null(call,
+				keep_gateway_resume_task(call->handle, kp_call_text(call, "id"),
+							 kp_call_now(call), err));
 }
 
 static keep_status run_cancel(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_cancel_task(call->handle, kp_call_text(call, "id"), err));
 }
 
 static keep_status run_run_now(kp_call *call, keep_error *err)
 {
 	keep_task_run run = {.id = 0};
-	keep_status status =
-		keep_gateway_run_task_now(call->handle, kp_call_text(call, "id"),
-					  kp_gateway_call_now(call), call->arena, &run, err);
+	keep_status status = keep_gateway_run_task_now(call->handle, kp_call_text(call, "id"),
+						       kp_call_now(call), call->arena, &run, err);
 
 	return status == KEEP_OK ? kp_call_put_record(call, &kp_task_run_record, &run, err)
 				 : status;
@@ -164,7 +163,7 @@ static keep_status run_fire(kp_call *call, keep_error *err)
 {
 	keep_task_run_list list = {NULL, 0};
 	int64_t next_run = 0;
-	keep_status status = keep_gateway_fire_due_tasks(call->handle, kp_gateway_call_now(call),
+	keep_status status = keep_gateway_fire_due_tasks(call->handle, kp_call_now(call),
 							 (size_t)kp_call_integer(call, "limit"),
 							 call->arena, &list, &next_run, err);
 
@@ -174,14 +173,14 @@ static keep_status run_fire(kp_call *call, keep_error *err)
 	kp_json_name(kp_call_writer(call), "runs");
 	status = kp_call_put_array(call, &kp_task_run_record, list.items, list.count, err);
 	if (status == KEEP_OK)
-		status = kp_gateway_put_time(call, "next_run", next_run != 0, next_run, err);
+		status = kp_call_put_time(call, "next_run", next_run != 0, next_run, err);
 	kp_json_close_object(kp_call_writer(call));
 	return status;
 }
 
 static keep_status run_report(kp_call *call, keep_error *err)
 {
-	return kp_gateway_put_null(
+	return kp_call_put_null(
 		call, keep_gateway_report_task_run(call->handle, kp_call_text(call, "task_id"),
 						   kp_call_integer(call, "scheduled_for"),
 						   kp_call_integer(call, "duration_ms"),

@@ -10,6 +10,7 @@
  *
  * Tests: tests/unit/test_operations.c, tests/cli/.
  */
+#include "keep/mailbox.h" /* KEEP_NOW */
 #include "operations/operations_table.h"
 
 #include <assert.h>
@@ -105,6 +106,77 @@ void kp_call_put_bytes(kp_call *call, keep_bytes bytes)
 					 "value: not UTF-8 at byte %zu; ask for it with "
 					 "\"encoding\":\"base64\"",
 					 position);
+	}
+}
+
+int64_t kp_call_now(const kp_call *call)
+{
+	return kp_call_time(call, "now_ms", KEEP_NOW);
+}
+
+void kp_call_put_text(kp_call *call, const char *name, keep_bytes text)
+{
+	kp_json_name(kp_call_writer(call), name);
+	kp_json_put_text(kp_call_writer(call), text);
+}
+
+void kp_call_put_number(kp_call *call, const char *name, int64_t value)
+{
+	kp_json_name(kp_call_writer(call), name);
+	kp_json_put_integer(kp_call_writer(call), value);
+}
+
+void kp_call_put_flag(kp_call *call, const char *name, bool value)
+{
+	kp_json_name(kp_call_writer(call), name);
+	kp_json_put_bool(kp_call_writer(call), value);
+}
+
+keep_status kp_call_put_time(kp_call *call, const char *name, bool is_there, int64_t time_ms,
+			     keep_error *err)
+{
+	char text[KEEP_TIME_TEXT_SIZE] = "";
+	keep_status status = is_there ? keep_time_format(time_ms, text, err) : KEEP_OK;
+
+	if (status == KEEP_OK)
+		kp_call_put_text(call, name,
+				 is_there ? keep_bytes_of(text) : (keep_bytes){NULL, 0});
+	return status == KEEP_OK ? status : kp_prefix(err, status, "%s", name);
+}
+
+keep_status kp_call_put_null(kp_call *call, keep_status status)
+{
+	if (status == KEEP_OK)
+		kp_json_put_null(kp_call_writer(call));
+	return status;
+}
+
+keep_status kp_call_put_integer(kp_call *call, keep_status status, int64_t value)
+{
+	if (status == KEEP_OK)
+		kp_json_put_integer(kp_call_writer(call), value);
+	return status;
+}
+
+keep_status kp_call_put_bool(kp_call *call, keep_status status, bool value)
+{
+	if (status == KEEP_OK)
+		kp_json_put_bool(kp_call_writer(call), value);
+	return status;
+}
+
+keep_status kp_call_answer_empty(kp_call *call, const char *store, keep_error *err)
+{
+	if (call->operation->changes)
+		return kp_fail(err, KEEP_DENIED, "the %s was opened for reading only", store);
+	switch (call->operation->result) {
+	case KP_RESULT_ROWS:
+		kp_call_open_rows(call);
+		kp_call_close_rows(call);
+		return KEEP_OK;
+	case KP_RESULT_BOOLEAN: return kp_call_put_bool(call, KEEP_OK, false);
+	case KP_RESULT_INTEGER: return kp_call_put_integer(call, KEEP_OK, 0);
+	default: return kp_fail(err, KEEP_NOT_FOUND, "%s: nothing was stored in it yet", store);
 	}
 }
 

@@ -9,6 +9,7 @@
  *   operations_records.c  records as results, and inputs as records
  *   operations_engine_table.c, operations_engine.c  the engine's descriptions, its functions
  *   operations_gateway.c, operations_gateway_*.c    the gateway's
+ *   operations_mailbox.c, operations_mailbox_*.c, operations_agent_*.c    the mailbox's
  *   home.c               homes: made, recognised
  *   session.c            sessions: a home, the stores that it has open, calls by name
  *   json_lines.c         the engine contract's JSON lines
@@ -95,12 +96,14 @@ typedef struct kp_operation {
 	const kp_outcome *outcomes; /* beside those that every operation of the store may have */
 	size_t outcome_count;
 	/* What the command prints of a result for people, unless it is all of it: the members of
-	   each row, with blanks between them; the one member of a record. */
+	   each row (or, as message.id, of a record in it), with blanks between them; the one member
+	   of a record. */
 	const char *shown;
 	const char *verdict; /* RECORD: the boolean member whose false is "the answer is no" */
 	bool changes;        /* also: makes a store that is missing */
 	bool waits;  /* for others to do something: not to be run in line with other calls */
 	bool leases; /* what it takes is meant to be held after it */
+	int part;    /* of the store, that it works on: for the store's `enter` */
 	keep_status (*run)(kp_call *call, keep_error *err);
 } kp_operation;
 
@@ -128,6 +131,13 @@ typedef struct kp_place {
 	bool is_brief;    /* the session is for one call, then its process ends */
 } kp_place;
 
+/* Records of one description, and of each a sentence for each field. */
+typedef struct kp_record_set {
+	const kp_record *const *records;
+	const char *const *const *texts;
+	size_t count;
+} kp_record_set;
+
 struct kp_argument;
 
 typedef struct kp_operation_store {
@@ -136,13 +146,14 @@ typedef struct kp_operation_store {
 	const char *more; /* paragraphs for the manual, or NULL */
 	const kp_operation_group *const *groups;
 	size_t group_count;
-	const kp_record *const *records;        /* all of which results may be, or NULL */
-	const char *const *const *record_texts; /* of each record, a sentence for each field */
-	size_t record_count;
+	const kp_record_set *record_sets; /* all of which results may be, or NULL */
+	size_t record_set_count;
 	const kp_input *settings; /* how the store is opened: options of every command */
 	size_t setting_count;
 	const kp_outcome *outcomes; /* what any operation may come to */
 	size_t outcome_count;
+	/* What HOME may be, by the operation's part; NULL: as everywhere. */
+	const char *const *places;
 	/* True for a URL that is this store alone. */
 	bool (*is_place)(const char *url);
 	/* The state for one session; opens nothing yet. `settings` are read against the list above
@@ -167,6 +178,8 @@ const kp_operation_store *kp_store_find(keep_bytes name); /* NULL: none */
 const kp_operation *kp_operation_find(const kp_operation_store *store, keep_bytes verb);
 /* The operations of all groups, in order; NULL: there are no more. */
 const kp_operation *kp_operation_at(const kp_operation_store *store, size_t index);
+/* The store's records, in order; NULL: there are no more. */
+const kp_record *kp_store_record_at(const kp_operation_store *store, size_t index);
 /* The sentences of a record's fields; NULL: the store has none for it. */
 const char *const *kp_record_texts(const kp_operation_store *store, const kp_record *record);
 /* "engine.get" to its store and operation, also by an alias. INVALID names what is not there. */
@@ -177,6 +190,7 @@ const kp_operation_store *kp_store_of_place(const char *url);
 
 extern const kp_operation_store kp_engine_operations;
 extern const kp_operation_store kp_gateway_operations;
+extern const kp_operation_store kp_mailbox_operations;
 
 /* ---------------------------------------------------------------- inputs (operations_input.c) */
 
@@ -235,11 +249,25 @@ int64_t kp_call_time(const kp_call *call, const char *name, int64_t otherwise);
 /* An ARRAY of texts, in the call's arena; absent gives 0 of them. */
 keep_status kp_call_texts(const kp_call *call, const char *name, const keep_bytes **items,
 			  size_t *count, keep_error *err) KEEP_MUST_CHECK;
+/* The input now_ms: KEEP_NOW when it was not given. */
+int64_t kp_call_now(const kp_call *call);
 /* Where the next value of the result goes. */
 kp_json_writer *kp_call_writer(kp_call *call);
 void kp_call_started(kp_call *call);
 /* Bytes as text, or as base64 when the call asks for it; else INVALID sticks to the writer. */
 void kp_call_put_bytes(kp_call *call, keep_bytes bytes);
+/* A whole result, when the store said OK: null, a number, a boolean. */
+keep_status kp_call_put_null(kp_call *call, keep_status status);
+keep_status kp_call_put_integer(kp_call *call, keep_status status, int64_t value);
+keep_status kp_call_put_bool(kp_call *call, keep_status status, bool value);
+/* One member of an object that is being written. */
+void kp_call_put_text(kp_call *call, const char *name, keep_bytes text);
+void kp_call_put_number(kp_call *call, const char *name, int64_t value);
+void kp_call_put_flag(kp_call *call, const char *name, bool value);
+keep_status kp_call_put_time(kp_call *call, const char *name, bool is_there, int64_t time_ms,
+			     keep_error *err) KEEP_MUST_CHECK;
+/* What a store that is not there answers: nothing, no, 0, or NOT_FOUND; a change is DENIED. */
+keep_status kp_call_answer_empty(kp_call *call, const char *store, keep_error *err) KEEP_MUST_CHECK;
 /* An array's frame, and each of its rows. A failure of row_end ends the operation. */
 void kp_call_open_rows(kp_call *call);
 void kp_call_row_begin(kp_call *call);
@@ -290,6 +318,8 @@ void kp_session_cancel(keep_session *session);
 
 /* True for a URL of a server that can be a home. */
 bool kp_home_is_server(const char *home);
+/* Whether a URL's query has `name`=…. */
+bool kp_url_has_parameter(const char *url, const char *name);
 /* The URL of HOME/<folder>/<file>, with the folder made (0700) when `create`. NOT_FOUND: not there,
    and not to be made. */
 keep_status kp_home_file_url(const char *home, const char *folder, const char *file, bool create,

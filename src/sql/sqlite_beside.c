@@ -241,7 +241,10 @@ static keep_status check_length(struct kp_sqlite *conn, keep_error *err)
 	    !kp_int_parse(keep_bytes_of(pages), &page_bytes) || page_bytes < FILE_BYTES_MIN ||
 	    st.st_size % page_bytes == 0)
 		return status;
-	return kp_fail(err, KEEP_CORRUPT, "%s: the file ends within a page", conn->beside);
+	status = kp_fail(err, KEEP_CORRUPT, "%s: the file ends within a page", conn->beside);
+	if (err)
+		err->native = SQLITE_CORRUPT;
+	return status;
 }
 
 keep_status kp_sqlite_attach(struct kp_sqlite *conn, const char *location, keep_error *err)
@@ -466,4 +469,44 @@ keep_status kp_sqlite_recover(const char *file, keep_error *err)
 	}
 	kp_free(own);
 	return status;
+}
+
+/* ---------------------------------------------------------------- a look from outside */
+
+keep_status kp_sqlite_has_log(const char *file, bool *has_log, keep_error *err)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	struct kp_sqlite conn = {.path = path};
+	keep_error local = KEEP_ERROR_INIT;
+	keep_status status;
+	int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+
+	err = err ? err : &local;
+	*has_log = false;
+	status = kp_sqlite_path(file, path, err);
+	if (status == KEEP_OK)
+		status = find_file(path, &st, err);
+	if (status != KEEP_OK)
+		return status;
+	if (sqlite3_open_v2(path, &conn.db, flags, NULL) != SQLITE_OK)
+		status = conn.db ? kp_sqlite_fail(&conn, err)
+				 : kp_fail_memory(err, "a SQLite connection");
+	else
+		*has_log = kp_sqlite_says_log(&conn, "main");
+	(void)sqlite3_close(conn.db);
+	return status;
+}
+
+bool kp_sqlite_awaits_recovery(keep_status status, const keep_error *err)
+{
+	return status == KEEP_BUSY && (is_unrecovered(err->native) || is_blocked(err->native, 0));
+}
+
+bool kp_sqlite_may_be_torn(keep_status status, const keep_error *err)
+{
+	int primary = err->native & 0xff;
+
+	return (status == KEEP_CORRUPT || status == KEEP_UNAVAILABLE) &&
+	       (primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB || primary == SQLITE_IOERR);
 }

@@ -18,6 +18,24 @@ def environment(home=None):
     return env
 
 
+def server():
+    """The tests' PostgreSQL, as parts of a URL."""
+    if "KEEP_TEST_POSTGRES" not in os.environ:
+        raise AssertionError("KEEP_TEST_POSTGRES is not set: run this below tests/support/with_servers.sh")
+    return dict(part.split("=", 1) for part in os.environ["KEEP_TEST_POSTGRES"].split())
+
+
+def server_url(database=None):
+    parts = server()
+    return f"postgres:///{database or parts['dbname']}?host={parts['host']}&user={parts['user']}"
+
+
+def psql(statement):
+    parts = server()
+    subprocess.run(["psql", "-qX", "-h", parts["host"], "-U", parts["user"], "-d", parts["dbname"], "-c", statement],
+                   check=True, capture_output=True)
+
+
 class CliTest(unittest.TestCase):
     """Each test runs in an empty folder of its own."""
 

@@ -10,11 +10,10 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
 import sys
 import unittest
 
-from keep_cli import SOON, SOURCE, CliTest
+from keep_cli import SOON, SOURCE, CliTest, psql, server_url
 
 KIND = sys.argv.pop(1) if len(sys.argv) > 1 and sys.argv[1] in ("sqlite", "postgres") else "sqlite"
 # What takes a program's own code, or is no call on an open gateway.
@@ -22,24 +21,6 @@ NO_OPERATION = {"open", "close", "cancel", "migrate"}
 OTHER_NAME = {"run_task_now": "run_now"}
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 numbers = itertools.count(1)
-
-
-def server():
-    """The tests' PostgreSQL, as parts of a URL."""
-    if "KEEP_TEST_POSTGRES" not in os.environ:
-        raise AssertionError("KEEP_TEST_POSTGRES is not set: run this below tests/support/with_servers.sh")
-    return dict(part.split("=", 1) for part in os.environ["KEEP_TEST_POSTGRES"].split())
-
-
-def server_url(database=None):
-    parts = server()
-    return f"postgres:///{database or parts['dbname']}?host={parts['host']}&user={parts['user']}"
-
-
-def psql(statement):
-    parts = server()
-    subprocess.run(["psql", "-qX", "-h", parts["host"], "-U", parts["user"], "-d", parts["dbname"], "-c", statement],
-                   check=True, capture_output=True)
 
 
 class GatewayTest(CliTest):
@@ -531,14 +512,14 @@ class Whole(GatewayTest):
 
     def described(self):
         """The manual's gateway: verb -> (kind of result, its members)."""
-        manual = self.ok("manual").decode().split("\n## The store gateway\n")[1]
+        manual = self.ok("manual").decode().split("\n## The store gateway\n")[1].split("\n## ")[0]
         records = {name: re.findall(r"^\| `(\w+)`", text, re.M)
-                   for name, text in re.findall(r"\n### Records of (\w+)\n(.*?)(?=\n### |\Z)", manual, re.S)}
+                   for name, text in re.findall(r"\n### Records of (\w+) in gateway\n(.*?)(?=\n### |\Z)", manual, re.S)}
         found = {}
         for verb, text in re.findall(r"\n#### gateway\.(\w+)\n(.*?)(?=\n###|\Z)", manual, re.S):
             result = re.search(r"\nResult, ([^:]+): (.*)", text)
             table = re.search(r"\n\| member \|.*?(?=\n\n|\Z)", text[result.start():], re.S)
-            record = re.search(r"records-of-(\w+)\)", result[2])
+            record = re.search(r"records-of-(\w+)-in-gateway\)", result[2])
             members = re.findall(r"^\| `(\w+)`", table[0], re.M) if table else records[record[1]] if record else None
             found[verb] = (result[1], members)
         return found

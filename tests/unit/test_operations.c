@@ -61,10 +61,26 @@ static const kp_field *find_field(const kp_record *record, const char *name)
 	return NULL;
 }
 
+/* "message.id": a field of the record that the member `message` is. */
+static bool is_within(const kp_member *member, keep_bytes name)
+{
+	size_t len = strlen(member->name);
+
+	if (!member->record || name.len <= len || name.data[len] != '.' ||
+	    memcmp(member->name, name.data, len) != 0)
+		return false;
+	for (size_t i = 0; i < member->record->field_count; i++)
+		if (kp_bytes_equal(keep_bytes_of(member->record->fields[i].name),
+				   (keep_bytes){name.data + len + 1, name.len - len - 1}))
+			return true;
+	return false;
+}
+
 static bool is_member(const kp_operation *operation, keep_bytes name)
 {
 	for (size_t i = 0; i < operation->member_count; i++)
-		if (kp_bytes_equal(keep_bytes_of(operation->members[i].name), name))
+		if (kp_bytes_equal(keep_bytes_of(operation->members[i].name), name) ||
+		    is_within(&operation->members[i], name))
 			return true;
 	for (size_t i = 0; operation->record && i < operation->record->field_count; i++)
 		if (kp_bytes_equal(keep_bytes_of(operation->record->fields[i].name), name))
@@ -149,30 +165,37 @@ static void check_field(const char *where, const kp_input *input, const kp_field
 static void inputs_that_are_columns_are_of_their_kind(void **state)
 {
 	static const struct {
+		const kp_operation_store *store;
 		const char *verb, *record;
 	} made[] = {
-		{"put_message", "keep_message"},
-		{"put_message", "keep_chat"},
-		{"put_outbound", "keep_message"},
-		{"put_chat", "keep_chat"},
-		{"add_route", "keep_route"},
-		{"resolve", "keep_message"},
-		{"put_group", "keep_registered_group"},
-		{"enqueue_system_message", "keep_system_message"},
-		{"create_task", "keep_scheduled_task"},
+		{&kp_gateway_operations, "put_message", "keep_message"},
+		{&kp_gateway_operations, "put_message", "keep_chat"},
+		{&kp_gateway_operations, "put_outbound", "keep_message"},
+		{&kp_gateway_operations, "put_chat", "keep_chat"},
+		{&kp_gateway_operations, "add_route", "keep_route"},
+		{&kp_gateway_operations, "resolve", "keep_message"},
+		{&kp_gateway_operations, "put_group", "keep_registered_group"},
+		{&kp_gateway_operations, "enqueue_system_message", "keep_system_message"},
+		{&kp_gateway_operations, "create_task", "keep_scheduled_task"},
+		{&kp_mailbox_operations, "put_agent_group", "keep_agent_group"},
+		{&kp_mailbox_operations, "put_messaging_group", "keep_messaging_group"},
+		{&kp_mailbox_operations, "wire", "keep_messaging_group_agent"},
+		{&kp_mailbox_operations, "allow", "keep_agent_destination"},
+		{&kp_mailbox_operations, "post", "keep_inbound_message"},
+		{&kp_mailbox_operations, "send", "keep_outbound_message"},
 	};
-	const kp_operation_store *store = &kp_gateway_operations;
 
 	(void)state;
 	for (size_t i = 0; i < KP_COUNT(made); i++) {
+		const kp_operation_store *store = made[i].store;
 		const kp_operation *operation =
 			kp_operation_find(store, keep_bytes_of(made[i].verb));
 		const kp_record *record = NULL;
 		size_t found = 0;
 
-		for (size_t k = 0; k < store->record_count; k++)
-			if (strcmp(store->records[k]->name, made[i].record) == 0)
-				record = store->records[k];
+		for (size_t k = 0; (record = kp_store_record_at(store, k)); k++)
+			if (strcmp(record->name, made[i].record) == 0)
+				break;
 		assert_non_null(operation);
 		assert_non_null(record);
 		for (size_t k = 0; k < operation->input_count; k++) {
@@ -228,6 +251,13 @@ static void a_url_is_a_home_or_one_stores_own(void **state)
 		      !kp_gateway_operations.is_place("postgres://h/d?namespace=n&schema=s") &&
 		      !kp_gateway_operations.is_place("postgres://h/d?xschema=s"),
 	      "a place of an engine alone");
+	CHECK(kp_mailbox_operations.is_place(own[1]) && kp_mailbox_operations.is_place(own[5]) &&
+		      kp_mailbox_operations.is_place("postgres://h/d?schema=m&session=s"),
+	      "a place of a mailbox");
+	CHECK(!kp_mailbox_operations.is_place(own[0]) && !kp_mailbox_operations.is_place(own[2]) &&
+		      !kp_mailbox_operations.is_place(own[4]) &&
+		      !kp_mailbox_operations.is_place("postgres://h/d"),
+	      "no place of a mailbox");
 	CHECK(kp_home_is_server(homes[2]) && kp_home_is_server(homes[3]) &&
 		      !kp_home_is_server(homes[0]),
 	      "a server is not told from a folder");

@@ -1,0 +1,38 @@
+#ifndef KP_CLI_CHILD_H
+#define KP_CLI_CHILD_H
+/*
+ * cli_child.h - runs a program with an input, and takes what it says, within bounds.
+ */
+#include "core/core.h"
+
+#include <stdatomic.h>
+
+#define CLI_LAST_LINE_SIZE 512
+
+typedef struct cli_child_request {
+	char *const *argv; /* argv[0] is looked for in PATH */
+	char *const *envp;
+	keep_bytes input;
+	size_t output_bytes_max;
+	int64_t limit_ms; /* 0: none */
+	/* Called about every second while it runs; false: end it. */
+	bool (*tick)(void *ctx);
+	void *ctx;
+	atomic_int *group; /* has its process group while it runs, else 0 */
+} cli_child_request;
+
+typedef struct cli_child_result {
+	keep_buffer output;                 /* what it said */
+	char last_line[CLI_LAST_LINE_SIZE]; /* of its standard error, which goes to ours too */
+	int wait_status;                    /* as waitpid gives it */
+	bool is_late;                       /* over its time limit */
+	bool is_stopped;                    /* the tick said so */
+	bool is_too_long;                   /* over output_bytes_max */
+} cli_child_result;
+
+/* Run it to its end. NOT_FOUND, DENIED …: it could not be started. Any thread. */
+keep_status cli_child_run(const cli_child_request *request, cli_child_result *result,
+			  keep_error *err) KEEP_MUST_CHECK;
+void cli_child_result_release(cli_child_result *result);
+
+#endif
