@@ -86,7 +86,8 @@ typedef struct keep_claim_ref {
 			    was made with lasting_leases */
 } keep_claim_ref;
 
-/* All of them or none: CONFLICT names the first whose claim is not ours any more. */
+/* All of them (1 to KEEP_MAILBOX_LIST_MAX, none twice) or none: CONFLICT names the first whose
+   claim is not ours any more. The lease then lasts lease_ms (0: 60000) from now_ms on. */
 KEEP_API keep_status keep_agent_extend(keep_agent *agent, const keep_claim_ref *claims,
 				       size_t count, int64_t lease_ms, int64_t now_ms,
 				       keep_error *err) KEEP_MUST_CHECK;
@@ -94,7 +95,7 @@ KEEP_API keep_status keep_agent_extend(keep_agent *agent, const keep_claim_ref *
 KEEP_API keep_status keep_agent_complete(keep_agent *agent, const keep_claim_ref *claims,
 					 size_t count, int64_t now_ms,
 					 keep_error *err) KEEP_MUST_CHECK;
-/* The host retries them later, five times. */
+/* The host retries them later, five times. Failing what this process has failed is OK. */
 KEEP_API keep_status keep_agent_fail(keep_agent *agent, const keep_claim_ref *claims, size_t count,
 				     keep_bytes error, int64_t now_ms,
 				     keep_error *err) KEEP_MUST_CHECK;
@@ -129,7 +130,7 @@ KEEP_API keep_status keep_agent_send(keep_agent *agent, const keep_send *send, i
 				     keep_sent *sent, keep_error *err) KEEP_MUST_CHECK;
 /* Replies (at most KEEP_CLAIM_MAX; `sent` holds as many, or is NULL) and the acknowledgement of
    `claims` in one commit. A reply without in_reply_to answers the first of them, where that came
-   from. */
+   from. Again with the same ids: OK, all duplicates; with another reply: CONFLICT. */
 KEEP_API keep_status keep_agent_complete_with(keep_agent *agent, const keep_claim_ref *claims,
 					      size_t count, const keep_send *replies,
 					      size_t reply_count, int64_t now_ms, keep_sent *sent,
@@ -154,7 +155,8 @@ typedef struct keep_question_answer {
 	bool is_expired; /* nobody answered in time: option is absent */
 } keep_question_answer;
 /* Wait for the answer and acknowledge it. *answered is false when the time is over: wait again, or
-   a later claim takes the answer. */
+   a later claim takes the answer. Every waiter is told the same, also again later; what a claim
+   took is the claimer's to acknowledge. NOT_FOUND: never asked. */
 KEEP_API keep_status keep_agent_await_answer(keep_agent *agent, keep_bytes question_id,
 					     int64_t timeout_ms, keep_memory *memory,
 					     keep_question_answer *out, bool *answered,

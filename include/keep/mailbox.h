@@ -101,10 +101,10 @@ typedef struct keep_post {
 	keep_bytes dedup_key; /* the platform's id of the message; absent: none */
 	keep_bytes channel_type, platform_id, thread_id; /* where it came from */
 	int64_t process_after;                           /* 0: due now */
-	keep_bytes recurrence;                           /* cron; the kind is then task */
-	keep_bytes time_zone;                            /* of the recurrence; absent: UTC */
-	keep_bytes missed;                           /* run_once, skip, run_all; absent: run_once */
-	keep_bytes series_id;                        /* tasks; absent: the message's id */
+	keep_bytes recurrence; /* cron; the kind is then task. Due at its next time, if not given */
+	keep_bytes time_zone;  /* of the recurrence; absent: UTC */
+	keep_bytes missed;     /* run_once, skip, run_all; absent: run_once */
+	keep_bytes series_id;  /* tasks; absent: the message's id. CONFLICT: one of it is live */
 	keep_bytes source_session_id, source_out_id; /* agent to agent: collect's to set */
 	const keep_file *files; /* written to inbox/<id>/ before the row appears */
 	size_t file_count;
@@ -151,13 +151,19 @@ KEEP_API keep_status keep_mailbox_messages(keep_mailbox *mailbox, keep_bytes ses
 
 /* ---------------------------------------------------------------- tasks by series
  *
- * A series is the one live occurrence of a recurrence or a single task, by its series_id. All five
- * answer NOT_FOUND when no occurrence of it is pending or paused.
+ * A series is the one live occurrence of a recurrence or a single task, by its series_id, or by the
+ * id of any of its occurrences. The calls answer NOT_FOUND when none of it is pending or paused.
+ * The next occurrence is made when one is completed or failed: counted from its time and not from
+ * the clock, by the missed policy, as pending or paused as that one was; what is over has no
+ * recurrence any more. A series whose expression or zone cannot be read by then is paused, with
+ * last_error.
  */
-/* pending, paused -> cancelled: no further occurrence. */
+/* pending, paused -> cancelled: no further occurrence. An agent at it cannot complete it any more.
+ */
 KEEP_API keep_status keep_mailbox_cancel(keep_mailbox *mailbox, keep_bytes session,
 					 keep_bytes series_id, keep_error *err) KEEP_MUST_CHECK;
-/* pending -> paused; CONFLICT: it is paused. */
+/* pending -> paused; CONFLICT: it is paused. An agent at it may complete it; the next one is
+ * paused. */
 KEEP_API keep_status keep_mailbox_pause(keep_mailbox *mailbox, keep_bytes session,
 					keep_bytes series_id, keep_error *err) KEEP_MUST_CHECK;
 /* paused -> pending, due as its missed policy says; CONFLICT: it is pending. */
@@ -171,7 +177,7 @@ typedef struct keep_series_change {
 	keep_bytes time_zone; /* absent: as it is */
 	int64_t process_after; /* 0: as the recurrence says */
 } keep_series_change;
-/* CONFLICT: the occurrence is claimed by an agent. */
+/* CONFLICT: the occurrence is claimed by an agent, or completed and not collected yet. */
 KEEP_API keep_status keep_mailbox_update(keep_mailbox *mailbox, keep_bytes session,
 					 keep_bytes series_id, const keep_series_change *change,
 					 int64_t now_ms, keep_error *err) KEEP_MUST_CHECK;
@@ -290,8 +296,9 @@ typedef struct keep_answer {
 } keep_answer;
 /*
  * Tell the agent the answer, as a `system` message {"type":"question_response",…}, and end the
- * question. The same answer again is OK and changes nothing. CONFLICT: answered otherwise, or too
- * late. NOT_FOUND: never asked. INVALID: not one of its options.
+ * question. The same answer of the same user again is OK and changes nothing. CONFLICT: answered
+ * otherwise (the message says how), or too late. NOT_FOUND: never asked, or over for 30 days.
+ * INVALID: not one of its options; of one with a value, that is the answer.
  */
 KEEP_API keep_status keep_mailbox_answer(keep_mailbox *mailbox, const keep_answer *answer,
 					 int64_t now_ms, keep_error *err) KEEP_MUST_CHECK;

@@ -20,8 +20,9 @@ typedef struct keep_agent_group_list {
 	size_t count;
 } keep_agent_group_list;
 
-/* Store or change; created_at is the store's. An absent id gets a UUID; id_out may be NULL.
-   CONFLICT: another one has that folder. */
+/* Store or change, all fields; created_at is the store's. An absent id gets a UUID; id_out may be
+   NULL. The folder is one segment, container_config an object. CONFLICT: another one has that
+   folder. */
 KEEP_API keep_status keep_mailbox_put_agent_group(keep_mailbox *mailbox,
 						  const keep_agent_group *group,
 						  char id_out[KEEP_SEGMENT_MAX + 1],
@@ -34,7 +35,9 @@ KEEP_API keep_status keep_mailbox_list_agent_groups(keep_mailbox *mailbox, keep_
 						    size_t limit, keep_memory *memory,
 						    keep_agent_group_list *out,
 						    keep_error *err) KEEP_MUST_CHECK;
-/* CONFLICT: it has wirings, sessions, or is somebody's destination. */
+/* CONFLICT: it has wirings, sessions, or is somebody's destination. Its own destinations go with
+ * it.
+ */
 KEEP_API keep_status keep_mailbox_remove_agent_group(keep_mailbox *mailbox, keep_bytes id,
 						     keep_error *err) KEEP_MUST_CHECK;
 
@@ -45,7 +48,12 @@ typedef struct keep_messaging_group_list {
 	size_t count;
 } keep_messaging_group_list;
 
-/* Store or change; found by id, else by channel_type and platform_id. */
+/*
+ * Store or change, all fields; found by id, or, when that is absent, by channel_type and
+ * platform_id. Ids are of at most KEEP_SEGMENT_MAX bytes. When a chat's address changes, the
+ * destinations of the agents that are wired to it change with it. CONFLICT: another one has that
+ * address.
+ */
 KEEP_API keep_status keep_mailbox_put_messaging_group(keep_mailbox *mailbox,
 						      const keep_messaging_group *group,
 						      char id_out[KEEP_SEGMENT_MAX + 1],
@@ -75,14 +83,28 @@ typedef struct keep_messaging_group_agent_list {
 } keep_messaging_group_agent_list;
 
 /*
- * Let an agent serve a chat, or change how; found by id, else by chat and agent. The agent may then
- * send to the chat: it gets a destination named after it, unless it has one. INVALID: trigger_rules
- * that are not understood (each rule is named), a pattern that does not compile.
+ * Let an agent serve a chat, or change how; found by id, or, when that is absent, by chat and
+ * agent, which never change. The agent may then send to the chat: it gets a destination named after
+ * it, unless it has one. response_scope absent: all; session_mode absent: shared.
+ *
+ * trigger_rules is an object of rules, each of which must hold:
+ *   pattern          an expression (docs/routing.md tells the syntax) that `text` must match
+ *   requiresTrigger  true: the pattern matches, or `isMention` is true; false: neither is needed
+ *   mentionOnly      true: `isMention` is true
+ *   includeSenders   a list that has the sender
+ *   excludeSenders   a list that has not
+ * and response_scope `triggered` wants what requiresTrigger does, `allowlisted` that includeSenders
+ * has the sender.
+ *
+ * INVALID: trigger_rules that are not understood (each rule is named), a pattern that does not
+ * compile. NOT_FOUND: the chat or the agent. CONFLICT: the id is another pair's, or the pair has
+ * another id. FULL: trigger_rules of over 64 KiB; KEEP_MAILBOX_LIST_MAX wirings of a chat.
  */
 KEEP_API keep_status keep_mailbox_wire(keep_mailbox *mailbox,
 				       const keep_messaging_group_agent *wiring,
 				       char id_out[KEEP_SEGMENT_MAX + 1],
 				       keep_error *err) KEEP_MUST_CHECK;
+/* The agent's destination stays; keep_mailbox_disallow takes it away. */
 KEEP_API keep_status keep_mailbox_unwire(keep_mailbox *mailbox, keep_bytes id,
 					 keep_error *err) KEEP_MUST_CHECK;
 /* In the order in which they are asked: of a chat, of an agent (the other absent), or all. */
@@ -99,8 +121,13 @@ typedef struct keep_agent_destination_list {
 	size_t count;
 } keep_agent_destination_list;
 
-/* Allow it, or change what the name means. The name is made of display_name or the address when it
-   is absent: small letters, the rest -, and a number when it is taken; name_out may be NULL. */
+/*
+ * Allow it, or change what the name means. A name is a-z 0-9 -, neither first nor last -. When it
+ * is absent, the one that leads there already stays; else it is made of display_name, or of the
+ * address: small letters, the rest one -, "unnamed" for nothing, and a number when it is taken.
+ * name_out may be NULL. A channel has channel_type and platform_id, an agent target_agent_group_id.
+ * NOT_FOUND: an agent group.
+ */
 KEEP_API keep_status keep_mailbox_allow(keep_mailbox *mailbox,
 					const keep_agent_destination *destination,
 					char name_out[KEEP_SEGMENT_MAX + 1],
@@ -172,13 +199,13 @@ KEEP_API keep_status keep_mailbox_prune_session(keep_mailbox *mailbox, keep_byte
 
 typedef struct keep_inbound_route {
 	keep_bytes channel_type, platform_id, thread_id;
-	keep_bytes message_id; /* the platform's id of the message */
+	keep_bytes message_id; /* the platform's id; absent: a repetition is not known as one */
 	keep_bytes kind;       /* absent: chat */
-	keep_bytes
-		content; /* JSON; text, senderId (or author.userId) and isMention are read of it */
+	/* JSON; text, senderId (or author.userId; a text or an integer) and isMention are read */
+	keep_bytes content;
 	int64_t timestamp;    /* 0: now */
 	keep_bytes chat_name; /* absent: as it is */
-	bool is_group;
+	bool is_group;        /* false: as it is */
 	const keep_file *files;
 	size_t file_count;
 } keep_inbound_route;
@@ -204,7 +231,8 @@ typedef struct keep_route_outcome {
  * Give a message to the agents that are wired to its chat: by priority, then id, each that takes
  * it. The chat is made when it is new. A repetition answers the same, with duplicates. Agents are
  * independent: what one of them cannot take does not keep others from it, and the first failure is
- * answered after all were tried.
+ * answered after all were tried: repeat the call for those. CORRUPT: stored trigger_rules are not
+ * understood.
  */
 KEEP_API keep_status keep_mailbox_route(keep_mailbox *mailbox, const keep_inbound_route *message,
 					int64_t now_ms, keep_memory *memory,

@@ -4,6 +4,8 @@
  * cli.h - the command `keep`, from words to a call and from a result to text.
  *
  *   main.c            dispatch
+ *   cli_failures.c    what it says when it fails
+ *   agent_main.c      keep-agent: `keep agent` alone
  *   cli_request.c     the words of `keep <store> <verb> …`, read against the descriptions
  *   cli_inputs.c      those words as the call's JSON, with standard input for `-`
  *   cli_store.c       runs them, and prints results
@@ -29,7 +31,8 @@
 
 enum { CLI_DONE = 0, CLI_NO = 1, CLI_WRONG_USE = 2 };
 
-/* ---------------------------------------------------------------- commands (main.c) */
+/* ---------------------------------------------------------------- commands (main.c,
+ * cli_failures.c) */
 
 typedef struct cli_command {
 	const char *name;
@@ -48,6 +51,9 @@ int cli_wrong_use(const char *topic, const char *format, ...) KEEP_PRINTF(2, 3);
 /* Flush stdout: the exit status, which stays `status` unless the output could not be written. A
    reader that went away is no failure. */
 int cli_finish_output(int status);
+/* A closed descriptor below 3 would be given to the next file that is opened, and then written to
+   as if it were the terminal. */
+void cli_hold_descriptors(void);
 
 /* ---------------------------------------------------------------- options (cli_request.c) */
 

@@ -436,8 +436,10 @@ static keep_status work_once(agent_worker *worker, bool *found, keep_error *err)
 	};
 	keep_memory memory = KEEP_MEMORY_INIT;
 	keep_claim_list list = {NULL, 0};
-	keep_status status = keep_agent_claim(self->agent, &request, KEEP_NOW, &memory, &list, err);
+	keep_status status;
 
+	beat(self);
+	status = keep_agent_claim(self->agent, &request, KEEP_NOW, &memory, &list, err);
 	*found = status == KEEP_OK && list.count > 0;
 	if (*found) {
 		take_claim(worker, &list.items[0]);
@@ -464,10 +466,8 @@ static void *work(void *ctx)
 
 		if (status == KEEP_OK && !found && self->options.once)
 			break;
-		if (status == KEEP_OK && !found) {
-			beat(self);
+		if (status == KEEP_OK && !found)
 			status = keep_agent_wait(self->agent, BEAT_MS, &ready, &err);
-		}
 		if (status == KEEP_OK)
 			continue;
 		if (!keep_status_can_retry(status)) {

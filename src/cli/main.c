@@ -9,12 +9,9 @@
  */
 #include "cli/cli.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int run_init(int argc, char **argv);
 
@@ -78,40 +75,6 @@ const cli_command cli_commands[] = {
 	{.name = NULL},
 };
 
-/* ---------------------------------------------------------------- failures */
-
-int cli_fail(const keep_error *err)
-{
-	fprintf(stderr, "keep: %s\n", err->message);
-	return keep_status_exit(err->status);
-}
-
-int cli_wrong_use(const char *topic, const char *format, ...)
-{
-	char text[400];
-	va_list args;
-
-	va_start(args, format);
-	kp_message_format(text, sizeof text, format, args);
-	va_end(args);
-	fprintf(stderr, "keep: %s; see: keep %s%s--help\n", text, topic, *topic ? " " : "");
-	return CLI_WRONG_USE;
-}
-
-int cli_finish_output(int status)
-{
-	keep_error err = KEEP_ERROR_INIT;
-	keep_status failed;
-	bool lost = ferror(stdout) != 0;
-
-	lost = fflush(stdout) != 0 || lost;
-	if (!lost || errno == EPIPE)
-		return status;
-	failed = kp_fail_errno(&err, errno ? errno : EIO, "standard output");
-	(void)failed;
-	return cli_fail(&err);
-}
-
 /* ---------------------------------------------------------------- init */
 
 static int run_init(int argc, char **argv)
@@ -129,18 +92,6 @@ static int run_init(int argc, char **argv)
 }
 
 /* ---------------------------------------------------------------- dispatch */
-
-/* A closed descriptor below 3 would be given to the next file that is opened, and then written to
-   as if it were the terminal. */
-static void hold_descriptors(void)
-{
-	int fd = open("/dev/null", O_RDWR);
-
-	while (fd >= 0 && fd <= STDERR_FILENO)
-		fd = open("/dev/null", O_RDWR);
-	if (fd > STDERR_FILENO)
-		(void)close(fd);
-}
 
 static bool asks_help(int argc, char **argv)
 {
@@ -163,7 +114,7 @@ int main(int argc, char **argv)
 {
 	const kp_operation_store *store;
 
-	hold_descriptors();
+	cli_hold_descriptors();
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (argc < 2) {
 		return cli_wrong_use("", "a command is missing");

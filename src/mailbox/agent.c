@@ -243,6 +243,8 @@ keep_status keep_agent_open(const char *place, const keep_agent_options *options
 		status = kp_agent_read(agent, read_greeting, &greeting, err);
 	if (status == KEEP_OK)
 		status = kp_agent_recover(agent, err);
+	if (status == KEEP_OK && agent->is_plain)
+		status = kp_plain_give_up(agent, err);
 	if (status == KEEP_OK)
 		kp_agent_prune_some(agent);
 	if (status == KEEP_OK)

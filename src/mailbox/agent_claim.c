@@ -113,10 +113,9 @@ static keep_status find_gone(struct looking *looking, kp_lease *lease, keep_erro
 		if (!looking->gone)
 			looking->gone = kp_arena_alloc(looking->arena,
 						       KEEP_CLAIM_MAX * sizeof *looking->gone);
-		status = looking->gone
-				 ? kp_arena_copy(looking->arena, owner,
-						 &looking->gone[looking->gone_count++], err)
-				 : kp_fail_memory(err, "owners");
+		status = looking->gone ? kp_arena_copy(looking->arena, owner,
+						       &looking->gone[looking->gone_count++], err)
+				       : kp_fail_memory(err, "owners");
 	}
 	kp_sql_reset(stmt);
 	return status;
@@ -341,8 +340,8 @@ struct claim_state {
 
 static keep_status read_columns(kp_sql_stmt *stmt, struct claim_state *state, keep_error *err)
 {
-	kp_value *const values[] = {&state->status,      &state->owner,
-				    &state->attempt,     &state->lease_until,
+	kp_value *const values[] = {&state->status,         &state->owner,
+				    &state->attempt,        &state->lease_until,
 				    &state->message_status, &state->void_attempt};
 	static const kp_kind kinds[] = {KP_TEXT, KP_TEXT, KP_INT, KP_TIME, KP_TEXT, KP_INT};
 	keep_status status = KEEP_OK;
@@ -382,8 +381,7 @@ static keep_status judge(const keep_agent *agent, const struct claim_state *stat
 	    !is_word(&state->message_status, KEEP_INBOUND_MESSAGE_STATUS_PAUSED))
 		return kp_fail(err, KEEP_CONFLICT, "message '%" KP_PRI "' is %" KP_PRI " by now",
 			       KP_ARG(claim->id), KP_ARG(state->message_status.bytes));
-	if (!state->void_attempt.is_null &&
-	    state->void_attempt.integer >= state->attempt.integer)
+	if (!state->void_attempt.is_null && state->void_attempt.integer >= state->attempt.integer)
 		return kp_fail(err, KEEP_CONFLICT,
 			       "message '%" KP_PRI "': the host has counted attempt %lld as failed",
 			       KP_ARG(claim->id), (long long)state->attempt.integer);
@@ -554,13 +552,13 @@ static keep_status apply_moving(void *ctx, kp_lease *lease, keep_error *err)
 		status = find_claim(moving->agent, lease, &moving->claims[i], NULL, &arena, &owner,
 				    &attempt, &is_done, err);
 		if (status == KEEP_OK)
-			status = kp_lease_queue(
-				lease, moving->statement,
-				KP_VALUES(kp_text_value(kp_agent_id(moving->agent)),
-					  kp_text_value(moving->claims[i].id),
-					  kp_time_value(moving->until), kp_text_value(owner),
-					  kp_int_value(attempt)),
-				err);
+			status = kp_lease_queue(lease, moving->statement,
+						KP_VALUES(kp_text_value(kp_agent_id(moving->agent)),
+							  kp_text_value(moving->claims[i].id),
+							  kp_time_value(moving->until),
+							  kp_text_value(owner),
+							  kp_int_value(attempt)),
+						err);
 	}
 	kp_arena_release(&arena);
 	return status;
@@ -575,8 +573,8 @@ keep_status keep_agent_extend(keep_agent *agent, const keep_claim_ref *claims, s
 	if (status == KEEP_OK)
 		status = end_of_lease(lease_ms, kp_now(now_ms), &moving.until, err);
 	if (status == KEEP_OK)
-		status = kp_agent_write(agent, KP_SQL_WRITE_SOON, false, apply_moving, &moving,
-					err);
+		status =
+			kp_agent_write(agent, KP_SQL_WRITE_SOON, false, apply_moving, &moving, err);
 	return status;
 }
 
@@ -588,8 +586,8 @@ keep_status keep_agent_release(keep_agent *agent, const keep_claim_ref *claims, 
 	keep_status status = kp_agent_claims_check(claims, count, moving.until, err);
 
 	if (status == KEEP_OK)
-		status = kp_agent_write(agent, KP_SQL_WRITE_SOON, false, apply_moving, &moving,
-					err);
+		status =
+			kp_agent_write(agent, KP_SQL_WRITE_SOON, false, apply_moving, &moving, err);
 	if (status == KEEP_OK)
 		kp_bell_ring(&agent->in);
 	return status;

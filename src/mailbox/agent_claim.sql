@@ -46,7 +46,7 @@ ORDER BY m.seq;
 
 -- name: has_claimable
 -- 1: claimable would answer something. $2 now, $3 to $7 the kinds.
-SELECT CASE WHEN $1 IS NOT NULL AND (EXISTS (
+SELECT CASE WHEN (EXISTS (
     SELECT 1 FROM messages_in m
     LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
     WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after IS NULL
@@ -68,7 +68,7 @@ SELECT CASE WHEN $1 IS NOT NULL AND (EXISTS (
       AND NOT (m.kind = 'system' AND substr(m.id, 1, 3) = 'qr-' AND EXISTS (
         SELECT 1 FROM asked_questions q WHERE @{q.session_id = $1 AND} q.question_id IN (substr(m.id, 4),
           substr(m.id, 4, abs(length(rtrim(m.id, '0123456789')) - 4))) AND q.awaited_until > $2))))
-  THEN 1 ELSE 0 END;
+  AND $1 IS NOT NULL THEN 1 ELSE 0 END;
 
 -- name: next_claimable
 -- When the next message becomes due or the next claim runs out. $2 now.

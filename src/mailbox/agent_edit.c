@@ -61,10 +61,10 @@ static keep_status find_platform_id(const struct operation *operation, kp_lease 
 	*out = message_id;
 	if (operation->number % 2 == 0)
 		return KEEP_OK;
-	status = kp_lease_bind(lease, KP_MAILBOX_PLATFORM_ID_OF_DELIVERED,
-			       KP_VALUES(kp_text_value(kp_agent_id(operation->agent)),
-					 kp_text_value(message_id)),
-			       &stmt, err);
+	status = kp_lease_bind(
+		lease, KP_MAILBOX_PLATFORM_ID_OF_DELIVERED,
+		KP_VALUES(kp_text_value(kp_agent_id(operation->agent)), kp_text_value(message_id)),
+		&stmt, err);
 	if (status == KEEP_OK)
 		status = kp_sql_step(stmt, &found, err);
 	if (status == KEEP_OK && found)
@@ -97,8 +97,8 @@ static keep_status add_operation(const struct operation *operation, kp_lease *le
 		status = kp_fail(err, KEEP_NOT_FOUND, "number: there is no message %lld",
 				 (long long)operation->number);
 	if (status == KEEP_OK)
-		status = find_platform_id(operation, lease, address.message_id, arena, &target,
-					  err);
+		status =
+			find_platform_id(operation, lease, address.message_id, arena, &target, err);
 	if (status == KEEP_OK)
 		status = write_operation(operation, target, content, err);
 	if (status == KEEP_OK)

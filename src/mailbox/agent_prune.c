@@ -57,11 +57,11 @@ static keep_status find_old(struct pruning *pruning, kp_lease *lease, size_t sta
 	kp_sql_stmt *stmt = NULL;
 	kp_value id;
 	bool has_row = false;
-	keep_status status = kp_lease_bind(lease, statement,
-					   KP_VALUES(kp_text_value(kp_agent_id(pruning->agent)),
-						     kp_time_value(pruning->before_ms),
-						     kp_int_value(BATCH)),
-					   &stmt, err);
+	keep_status status =
+		kp_lease_bind(lease, statement,
+			      KP_VALUES(kp_text_value(kp_agent_id(pruning->agent)),
+					kp_time_value(pruning->before_ms), kp_int_value(BATCH)),
+			      &stmt, err);
 
 	kp_arena_release(&pruning->arena);
 	pruning->count = 0;

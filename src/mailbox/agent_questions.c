@@ -44,8 +44,7 @@ static keep_status apply_asking(void *ctx, kp_lease *lease, keep_error *err)
 	if (status == KEEP_OK)
 		status = kp_lease_queue(lease, KP_MAILBOX_ADD_QUESTION,
 					KP_VALUES(kp_text_value(kp_agent_id(asking->agent)),
-						  kp_text_value(id),
-						  kp_time_value(asking->now_ms)),
+						  kp_text_value(id), kp_time_value(asking->now_ms)),
 					err);
 	return status;
 }
@@ -108,9 +107,8 @@ keep_status keep_agent_ask(keep_agent *agent, keep_bytes question, const keep_by
 		status = kp_uuid_make(id, err);
 	if (status == KEEP_OK)
 		status = write_card(id, question, options, count, &card, err);
-	asking.send = (keep_send){.kind = KEEP_BYTES("chat-sdk"),
-				  .content = kp_buffer_bytes(&card),
-				  .to = to};
+	asking.send = (keep_send){
+		.kind = KEEP_BYTES("chat-sdk"), .content = kp_buffer_bytes(&card), .to = to};
 	if (status == KEEP_OK)
 		status = kp_agent_send_check(&asking.send, err);
 	asking.send.id = keep_bytes_of(id);
@@ -127,6 +125,7 @@ struct awaiting {
 	keep_bytes question_id;
 	kp_arena *arena;
 	int64_t now_ms, mark_ms;
+	bool ends; /* the mark goes */
 	keep_question_answer *out;
 	keep_bytes message_id; /* of the answer that was found */
 	bool found, is_pending, is_asked;
@@ -270,9 +269,9 @@ static keep_status look_for_claim(const struct awaiting *awaiting, kp_lease *lea
 				       (!until.is_null && until.integer <= awaiting->now_ms);
 
 			*attempt = number.is_null ? 0 : number.integer;
-			*is_free = kp_bytes_equal(state.bytes, KEEP_BYTES("failed")) ||
-				   (kp_bytes_equal(state.bytes, KEEP_BYTES("processing")) &&
-				    is_over);
+			*is_free =
+				kp_bytes_equal(state.bytes, KEEP_BYTES("failed")) ||
+				(kp_bytes_equal(state.bytes, KEEP_BYTES("processing")) && is_over);
 		}
 	}
 	kp_sql_reset(stmt);
@@ -296,9 +295,10 @@ static keep_status take_answer(const struct awaiting *awaiting, kp_lease *lease,
 	if (status == KEEP_OK)
 		status = kp_lease_queue(
 			lease, KP_MAILBOX_ACKNOWLEDGE,
-			KP_VALUES(session, id,
-				  kp_text_value(keep_bytes_of(KEEP_PROCESSING_ACK_STATUS_COMPLETED)),
-				  now, kp_null_value(KP_TEXT), owner, kp_int_value(attempt)),
+			KP_VALUES(
+				session, id,
+				kp_text_value(keep_bytes_of(KEEP_PROCESSING_ACK_STATUS_COMPLETED)),
+				now, kp_null_value(KP_TEXT), owner, kp_int_value(attempt)),
 			err);
 	return status;
 }
@@ -323,13 +323,11 @@ static keep_status apply_taking(void *ctx, kp_lease *lease, keep_error *err)
 static keep_status apply_mark(void *ctx, kp_lease *lease, keep_error *err)
 {
 	const struct awaiting *awaiting = ctx;
-	bool ends = !awaiting->mark_ms;
 
 	return kp_lease_queue(
-		lease, ends ? KP_MAILBOX_END_AWAIT : KP_MAILBOX_AWAIT_QUESTION,
+		lease, awaiting->ends ? KP_MAILBOX_END_AWAIT : KP_MAILBOX_AWAIT_QUESTION,
 		KP_VALUES(kp_text_value(kp_agent_id(awaiting->agent)),
-			  kp_text_value(awaiting->question_id),
-			  kp_time_value(ends ? awaiting->now_ms : awaiting->mark_ms)),
+			  kp_text_value(awaiting->question_id), kp_time_value(awaiting->mark_ms)),
 		err);
 }
 
@@ -351,8 +349,7 @@ static keep_status wait_a_slice(struct awaiting *awaiting, int64_t slice_ms, boo
 	keep_status status;
 
 	awaiting->now_ms = kp_clock_ms();
-	awaiting->mark_ms =
-		awaiting->now_ms + (slice_ms == SLICE_MS ? (int64_t)MARK_MS : slice_ms);
+	awaiting->mark_ms = awaiting->now_ms + (slice_ms == SLICE_MS ? (int64_t)MARK_MS : slice_ms);
 	status = kp_agent_write(awaiting->agent, KP_SQL_WRITE_SOON, false, apply_mark, awaiting,
 				err);
 	if (status == KEEP_OK)
@@ -371,8 +368,7 @@ static keep_status wait_for_answer(struct awaiting *awaiting, int64_t timeout_ms
 		int64_t slice_ms = SLICE_MS;
 
 		if (timeout_ms >= 0) {
-			int64_t left_ms =
-				timeout_ms - (kp_monotonic_ns() - begun_ns) / 1000000;
+			int64_t left_ms = timeout_ms - (kp_monotonic_ns() - begun_ns) / 1000000;
 
 			if (left_ms <= 0)
 				break;
@@ -388,10 +384,8 @@ keep_status keep_agent_await_answer(keep_agent *agent, keep_bytes question_id, i
 				    keep_memory *memory, keep_question_answer *out, bool *answered,
 				    keep_error *err)
 {
-	struct awaiting awaiting = {.agent = agent,
-				    .question_id = question_id,
-				    .arena = memory,
-				    .out = out};
+	struct awaiting awaiting = {
+		.agent = agent, .question_id = question_id, .arena = memory, .out = out};
 	bool is_marked = false;
 	keep_status status = kp_check_segment("question_id", question_id, err);
 	int64_t due_ms = 0;
@@ -411,10 +405,11 @@ keep_status keep_agent_await_answer(keep_agent *agent, keep_bytes question_id, i
 	if (status == KEEP_OK && *answered)
 		status = kp_agent_write(agent, KP_SQL_WRITE, true, apply_taking, &awaiting, err);
 	if (status == KEEP_OK && is_marked) {
-		awaiting.mark_ms = 0;
-		awaiting.now_ms += *answered ? MARK_MS : 0;
-		status = kp_agent_write(agent, KP_SQL_WRITE_SOON, false, apply_mark, &awaiting,
-					err);
+		awaiting.ends = true;
+		if (*answered)
+			awaiting.mark_ms = awaiting.now_ms + MARK_MS;
+		status =
+			kp_agent_write(agent, KP_SQL_WRITE_SOON, false, apply_mark, &awaiting, err);
 	}
 	*answered = status == KEEP_OK && *answered;
 	return status;

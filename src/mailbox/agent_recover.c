@@ -8,7 +8,8 @@
  * Invariants:
  *   1. A claim of this start whose process may live is left alone: a second process of the same
  *      agent is not a dead one.
- *   2. Who held a claim that is over cannot report about it: it has no owner any more.
+ *   2. Who held a claim that is over cannot report about it: its owner is then no process. (None at
+ *      all, the empty text, is a claim that was given back: that one is not counted.)
  *   3. Without such claims nothing is written.
  *
  * Tests: tests/contract/test_mailbox_life.c.
@@ -108,8 +109,8 @@ keep_status kp_agent_recover(keep_agent *agent, keep_error *err)
 	keep_status status = kp_agent_read(agent, query_dead_claims, &recovering, err);
 
 	if (status == KEEP_OK && recovering.first) /* invariant 3 */
-		status = kp_agent_write(agent, KP_SQL_WRITE, false, apply_recover, &recovering,
-					err);
+		status =
+			kp_agent_write(agent, KP_SQL_WRITE, false, apply_recover, &recovering, err);
 	kp_arena_release(&recovering.arena);
 	return status;
 }

@@ -49,21 +49,20 @@ static keep_status query_rows(void *ctx, kp_lease *lease, keep_error *err)
 keep_status keep_agent_state_get(keep_agent *agent, keep_bytes key, keep_memory *memory,
 				 keep_session_value *out, keep_error *err)
 {
-	struct reading reading = {
-		.statement = KP_MAILBOX_GET_STATE,
-		.values = {kp_text_value(kp_agent_id(agent)), kp_text_value(key)},
-		.value_count = 2,
-		.record = &kp_session_value_record,
-		.arena = memory,
-		.rows = out};
+	struct reading reading = {.statement = KP_MAILBOX_GET_STATE,
+				  .values = {kp_text_value(kp_agent_id(agent)), kp_text_value(key)},
+				  .value_count = 2,
+				  .record = &kp_session_value_record,
+				  .arena = memory,
+				  .rows = out};
 	keep_status status = kp_check_key("key", key, err);
 
 	*out = (keep_session_value){.updated_at = 0};
 	if (status == KEEP_OK)
 		status = kp_agent_read(agent, query_row, &reading, err);
 	if (status == KEEP_OK && !reading.found)
-		status = kp_fail(err, KEEP_NOT_FOUND, "key: there is no '%" KP_PRI "'",
-				 KP_ARG(key));
+		status =
+			kp_fail(err, KEEP_NOT_FOUND, "key: there is no '%" KP_PRI "'", KP_ARG(key));
 	return status;
 }
 
@@ -115,9 +114,9 @@ struct changing {
 static keep_status apply_set(void *ctx, kp_lease *lease, keep_error *err)
 {
 	const struct changing *changing = ctx;
-	const kp_value values[] = {
-		kp_text_value(kp_agent_id(changing->agent)), kp_text_value(changing->key),
-		kp_text_value(changing->value), kp_time_value(changing->now_ms)};
+	const kp_value values[] = {kp_text_value(kp_agent_id(changing->agent)),
+				   kp_text_value(changing->key), kp_text_value(changing->value),
+				   kp_time_value(changing->now_ms)};
 	int64_t changes = 0;
 	keep_status status = kp_lease_run(lease, KP_MAILBOX_CHANGE_STATE, values, KP_COUNT(values),
 					  &changes, err);
@@ -201,9 +200,9 @@ static keep_status apply_heartbeat(void *ctx, kp_lease *lease, keep_error *err)
 static keep_status touch(const char *folder, int64_t now_ms, keep_error *err)
 {
 	int64_t seconds = now_ms / 1000 - (now_ms % 1000 < 0);
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-				    {.tv_sec = (time_t)seconds,
-				     .tv_nsec = (long)(now_ms - seconds * 1000) * 1000000}};
+	struct timespec times[2] = {
+		{.tv_nsec = UTIME_OMIT},
+		{.tv_sec = (time_t)seconds, .tv_nsec = (long)(now_ms - seconds * 1000) * 1000000}};
 	char path[PATH_MAX];
 	int fd = -1;
 	keep_status status;

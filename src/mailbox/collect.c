@@ -292,11 +292,10 @@ static keep_status hand_to_agent(struct answering *answering, const kp_due *item
 		return KEEP_OK;
 	kp_log(KEEP_LOG_WARNING, "session %" KP_PRI ": message %lld does not reach its agent: %s",
 	       KP_ARG(collecting->session->id), (long long)item->outgoing.seq, why.message);
-	status = copy_reason(answering, &why, &reason, err);
-	if (status == KEEP_OK)
-		status = hold(answering, item, err);
-	if (status == KEEP_OK)
-		end_item(answering, item, POSTPONED, NULL, reason);
+	status = hold(answering, item, err);
+	if (status == KEEP_OK) /* the log has the details, which are not for the agent */
+		end_item(answering, item, POSTPONED, NULL,
+			 KEEP_BYTES("the other agent could not be reached"));
 	return status;
 }
 

@@ -116,13 +116,14 @@ static keep_status read_outbound_id(kp_lease *lease, keep_bytes session, kp_aren
 					   KP_VALUES(kp_text_value(session)), &stmt, err);
 
 	out->outbound_id = KEEP_BYTES("");
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &found, err);
 	/* A table that is not there: the other program's own. */
 	if (status == KEEP_MISUSE) {
 		out->is_plain = true;
+		kp_sql_reset(stmt);
 		return KEEP_OK;
 	}
-	if (status == KEEP_OK)
-		status = kp_sql_step(stmt, &found, err);
 	if (status == KEEP_OK && found)
 		status = kp_sql_column(stmt, 0, KP_TEXT, &id, err);
 	if (status == KEEP_OK && !id.is_null &&

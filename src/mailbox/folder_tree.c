@@ -78,8 +78,7 @@ static keep_status unlink_name(int parent, const char *name, int flags, keep_err
 	return status;
 }
 
-static keep_status remove_folder(int top, int parent, const char *name, int depth,
-				 keep_error *err);
+static keep_status remove_folder(int top, int parent, const char *name, int depth, keep_error *err);
 
 /* Invariant 2: to the top, under a name of its own, where a later round finds it. */
 static keep_status lift(int top, int parent, const char *name, keep_error *err)
@@ -185,8 +184,8 @@ static keep_status copy_file(int from, const char *name, int to, keep_error *err
 		kp_log(KEEP_LOG_WARNING, "not copied: %s", why.message);
 		return KEEP_OK;
 	}
-	if (status == KEEP_OK && (fstat(in, &st) != 0 || !S_ISREG(st.st_mode) ||
-				  st.st_size > KEEP_MAILBOX_FILE_MAX)) {
+	if (status == KEEP_OK &&
+	    (fstat(in, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > KEEP_MAILBOX_FILE_MAX)) {
 		kp_log(KEEP_LOG_WARNING, "'%s' was not copied: no plain file, or too large", name);
 		kp_file_close(&in);
 		return KEEP_OK;

@@ -283,6 +283,9 @@ void kp_open_sessions_release(keep_mailbox *mailbox); /* also when there are non
 keep_status kp_session_hold(keep_mailbox *mailbox, keep_bytes session, kp_open_session **out,
 			    keep_error *err) KEEP_MUST_CHECK;
 void kp_session_let_go(keep_mailbox *mailbox, kp_open_session **session);
+/* Close its files until the next use: a source agent that starts now can change the journal of its
+   own, which a Keep agent before it may have left in WAL mode. */
+void kp_session_rest(keep_mailbox *mailbox, keep_bytes session);
 /* Close it now and forget it, as far as nobody else holds it: before its folder goes away. BUSY. */
 keep_status kp_session_forget(keep_mailbox *mailbox, keep_bytes session,
 			      keep_error *err) KEEP_MUST_CHECK;
@@ -528,6 +531,7 @@ keep_status kp_agent_read(keep_agent *agent, kp_query *query, void *ctx,
 			  keep_error *err) KEEP_MUST_CHECK;
 
 /* Inside a writing transaction of the agent: acknowledge claims that must be ours (agent_claim.c).
+   A claim whose owner is '' was given back: it is nobody's, and neither side counts it as failed.
    What was acknowledged so by its claimer before is OK, changes nothing, and sets *repeated. */
 keep_status kp_agent_acknowledge(keep_agent *agent, kp_lease *lease, const keep_claim_ref *claims,
 				 size_t count, const char *status, keep_bytes error, int64_t now_ms,

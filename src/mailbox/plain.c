@@ -379,7 +379,8 @@ static keep_status append_columns(const kp_record *record, const bool has[FIELDS
 static const char numbered[] =
 	"(SELECT *, CASE WHEN seq > 0 AND seq % 2 = 1 THEN seq ELSE "
 	"(SELECT (COALESCE(max(seq), 0) + 1) / 2 * 2 - 1 FROM \"source_messages_out\") + "
-	"2 * row_number() OVER (PARTITION BY seq > 0 AND seq % 2 = 1 ORDER BY rowid) END AS number "
+	"2 * row_number() OVER (PARTITION BY COALESCE(seq > 0 AND seq % 2 = 1, FALSE) ORDER BY "
+	"rowid) END AS number "
 	"FROM \"source_messages_out\")";
 
 static keep_status append_copy(const kp_record *record, const bool has[FIELDS_MAX],

@@ -117,7 +117,7 @@ static keep_status check_series(const keep_post *post, keep_error *err)
 	if (status == KEEP_OK && !is_task(post) && (post->recurrence.len || post->series_id.data))
 		status = kp_fail(err, KEEP_INVALID, "%s: is for messages of kind task",
 				 post->recurrence.len ? "recurrence" : "series_id");
-	if (status == KEEP_OK)
+	if (status == KEEP_OK && (post->recurrence.len || post->time_zone.len))
 		status = kp_series_schedule(post->recurrence, post->time_zone, &schedule, err);
 	keep_schedule_close(&schedule);
 	return status;

@@ -16,7 +16,7 @@
  * What it does not do: tell the sessions (wake and refresh copy them), ask for permission to send
  * (collect does).
  *
- * Tests: tests/contract/test_mailbox_registry.c.
+ * Tests: tests/contract/test_mailbox_destinations.c.
  */
 #include "mailbox/registry_private.h"
 

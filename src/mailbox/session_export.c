@@ -38,9 +38,8 @@ static keep_status query_export(void *ctx, kp_lease *lease, keep_error *err)
 	const struct exporting *exporting = ctx;
 	keep_status status = kp_sqlite_export(lease->conn, "main", exporting->inbound, err);
 
-	return status == KEEP_OK
-		       ? kp_sqlite_export(lease->conn, "other", exporting->outbound, err)
-		       : status;
+	return status == KEEP_OK ? kp_sqlite_export(lease->conn, "other", exporting->outbound, err)
+				 : status;
 }
 
 static keep_status export_files(keep_mailbox *mailbox, keep_bytes session, const char *part,
@@ -91,31 +90,68 @@ union row {
 	max_align_t align;
 };
 
-static keep_status copy_table(const struct table *table, kp_lease *from, keep_bytes session,
-			      kp_sql_conn *to, keep_error *err)
+/* A statement that inserts a record's fields, but for the session: a file is one session's. */
+static keep_status prepare_insert(const kp_record *record, kp_sql_conn *to, kp_sql_stmt **out,
+				  keep_error *err)
+{
+	keep_buffer sql = KEEP_BUFFER_INIT;
+	keep_status status = kp_buffer_append_format(&sql, err, "INSERT INTO %s (", record->table);
+
+	for (int i = 1; i < record->field_count && status == KEEP_OK; i++)
+		status = kp_buffer_append_format(&sql, err, "%s\"%s\"", i > 1 ? ", " : "",
+						 record->fields[i].name);
+	if (status == KEEP_OK)
+		status = kp_buffer_append_text(&sql, ") VALUES (", err);
+	for (int i = 1; i < record->field_count && status == KEEP_OK; i++)
+		status = kp_buffer_append_format(&sql, err, "%s?%d", i > 1 ? ", " : "", i + 1);
+	if (status == KEEP_OK)
+		status = kp_buffer_append(&sql, (keep_bytes){")", 2}, err); /* with its end */
+	if (status == KEEP_OK)
+		status = kp_sql_prepare(to, sql.data, out, err);
+	keep_buffer_release(&sql);
+	return status;
+}
+
+static keep_status copy_rows(const kp_record *record, kp_sql_stmt *from, kp_sql_stmt *to,
+			     keep_error *err)
 {
 	kp_arena arena = {.head = NULL};
-	kp_sql_stmt *stmt = NULL;
 	union row row;
-	bool has_row = false, existed = false;
+	bool has_row = false;
 	size_t rows = 0;
-	keep_status status = kp_lease_bind(from, table->statement,
-					   KP_VALUES(kp_text_value(session)), &stmt, err);
+	keep_status status = KEEP_OK;
 
-	if (status == KEEP_OK && table->record->size > sizeof row)
-		status = kp_fail(err, KEEP_MISUSE, "%s: a row is too large", table->record->table);
+	if (record->size > sizeof row)
+		return kp_fail(err, KEEP_MISUSE, "%s: a row is too large", record->table);
 	while (status == KEEP_OK) {
-		status = kp_sql_step(stmt, &has_row, err);
+		status = kp_sql_step(from, &has_row, err);
 		if (status != KEEP_OK || !has_row)
 			break;
-		status = kp_record_read(stmt, 0, table->record, &row, &arena, err);
+		status = kp_record_read(from, 0, record, &row, &arena, err);
 		if (status == KEEP_OK)
-			status = kp_record_add(to, table->record, &row, &existed, err);
+			status = kp_record_bind(to, 1, record, &row, err);
+		if (status == KEEP_OK)
+			status = kp_sql_run(to, err);
 		if (++rows % ROWS_A_MEMORY == 0)
 			kp_arena_release(&arena);
 	}
-	kp_sql_reset(stmt);
 	kp_arena_release(&arena);
+	return status;
+}
+
+static keep_status copy_table(const struct table *table, kp_lease *from, keep_bytes session,
+			      kp_sql_conn *to, keep_error *err)
+{
+	kp_sql_stmt *read = NULL, *write = NULL;
+	keep_status status = prepare_insert(table->record, to, &write, err);
+
+	if (status == KEEP_OK)
+		status = kp_lease_bind(from, table->statement, KP_VALUES(kp_text_value(session)),
+				       &read, err);
+	if (status == KEEP_OK)
+		status = copy_rows(table->record, read, write, err);
+	kp_sql_reset(read);
+	kp_sql_finish(&write);
 	return status;
 }
 
@@ -123,8 +159,7 @@ static keep_status fill_file(const char *path, const kp_migrations *migrations,
 			     const struct table *tables, size_t count, kp_lease *from,
 			     keep_bytes session, keep_error *err)
 {
-	kp_sql_options options = {
-		.location = path, .create = true, .journal = KP_JOURNAL_ROLLBACK};
+	kp_sql_options options = {.location = path, .create = true, .journal = KP_JOURNAL_ROLLBACK};
 	kp_sql_conn *to = NULL;
 	keep_status status = kp_sql_open(&kp_sql_sqlite, &options, &to, err);
 

@@ -51,7 +51,8 @@ keep_status keep_mailbox_list_sessions(keep_mailbox *mailbox, keep_bytes agent_g
 	if (status == KEEP_OK && agent_group_id.data)
 		status = kp_check_segment("agent_group_id", agent_group_id, err);
 	if (status == KEEP_OK && after.data)
-		status = kp_check_text("after", after, KEEP_MAILBOX_TEXT_MAX, KP_MAY_BE_ABSENT, err);
+		status =
+			kp_check_text("after", after, KEEP_MAILBOX_TEXT_MAX, KP_MAY_BE_ABSENT, err);
 	if (status == KEEP_OK && status_wanted.data &&
 	    !kp_bytes_equal(status_wanted, KEEP_BYTES(KEEP_SESSION_STATUS_ACTIVE)) &&
 	    !kp_bytes_equal(status_wanted, KEEP_BYTES(KEEP_SESSION_STATUS_CLOSED)))
@@ -251,6 +252,7 @@ keep_status keep_mailbox_wake(keep_mailbox *mailbox, keep_bytes session, int64_t
 	kp_moment("mailbox.woken");
 	if (status == KEEP_OK)
 		status = project(mailbox, session, waking.incarnation, err);
+	kp_session_rest(mailbox, session); /* the agent that starts may want another journal */
 	if (status == KEEP_OK && incarnation)
 		*incarnation = waking.incarnation;
 	return status;
@@ -313,11 +315,11 @@ static keep_status apply_container(void *ctx, kp_lease *lease, keep_error *err)
 	kp_value heartbeat = container->heartbeat_ms ? kp_time_value(container->heartbeat_ms)
 						     : kp_null_value(KP_TIME);
 	int64_t changes = 0;
-	keep_status status = kp_lease_run(lease, KP_MAILBOX_SET_CONTAINER,
-					  KP_VALUES(kp_text_value(container->session),
-						    kp_text_value(container->container_status),
-						    heartbeat),
-					  &changes, err);
+	keep_status status =
+		kp_lease_run(lease, KP_MAILBOX_SET_CONTAINER,
+			     KP_VALUES(kp_text_value(container->session),
+				       kp_text_value(container->container_status), heartbeat),
+			     &changes, err);
 
 	return status == KEEP_OK && !changes ? fail_missing(container->session, err) : status;
 }
@@ -329,12 +331,12 @@ keep_status keep_mailbox_set_container(keep_mailbox *mailbox, keep_bytes session
 	keep_status status = kp_check_session(session, err);
 
 	if (status == KEEP_OK &&
-	    !kp_bytes_equal(container_status,
-			    KEEP_BYTES(KEEP_SESSION_CONTAINER_STATUS_RUNNING)) &&
+	    !kp_bytes_equal(container_status, KEEP_BYTES(KEEP_SESSION_CONTAINER_STATUS_RUNNING)) &&
 	    !kp_bytes_equal(container_status, KEEP_BYTES(KEEP_SESSION_CONTAINER_STATUS_IDLE)) &&
 	    !kp_bytes_equal(container_status, KEEP_BYTES(KEEP_SESSION_CONTAINER_STATUS_STOPPED)))
-		status = kp_fail(err, KEEP_INVALID, "container_status: it is none of running, "
-						    "idle, stopped");
+		status = kp_fail(err, KEEP_INVALID,
+				 "container_status: it is none of running, "
+				 "idle, stopped");
 	if (status == KEEP_OK)
 		status = kp_session_heartbeat(mailbox, session, kp_clock_ms(),
 					      &container.heartbeat_ms, err);

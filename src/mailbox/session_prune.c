@@ -1,13 +1,13 @@
 /*
  * session_prune.c - removing what was finished long ago, a bounded number at a time.
  *
- * First the rows are looked up, then their attachments are removed, then the rows: so a crash leaves
- * a row without files, which the next round removes, and never files that no row leads to. The
- * agent's side is told in session_host.prune_before, and removes its part (agent_prune.c).
+ * First the rows are looked up, then their attachments are removed, then the rows: so a crash
+ * leaves a row without files, which the next round removes, and never files that no row leads to.
+ * The agent's side is told in session_host.prune_before, and removes its part (agent_prune.c).
  *
  * Invariants:
- *   1. Only what is finished, and was before the given time, is removed. The removing statement asks
- *      again.
+ *   1. Only what is finished, and was before the given time, is removed. The removing statement
+ * asks again.
  *   2. The row with the greatest number of a table stays, so that no number is given twice.
  *   3. One call removes at most `limit` messages, deliveries and steps without a message each.
  *
@@ -42,12 +42,11 @@ static keep_status find_old(struct pruning *pruning, kp_lease *lease, size_t sta
 	kp_sql_stmt *stmt = NULL;
 	kp_value id;
 	bool has_row = false;
-	keep_status status =
-		kp_lease_bind(lease, statement,
-			      KP_VALUES(kp_text_value(pruning->session),
-					kp_time_value(pruning->before_ms),
-					kp_int_value(pruning->limit)),
-			      &stmt, err);
+	keep_status status = kp_lease_bind(lease, statement,
+					   KP_VALUES(kp_text_value(pruning->session),
+						     kp_time_value(pruning->before_ms),
+						     kp_int_value(pruning->limit)),
+					   &stmt, err);
 
 	out->count = 0;
 	out->items = kp_arena_alloc(&pruning->arena, (size_t)pruning->limit * sizeof *out->items);
@@ -71,9 +70,13 @@ static keep_status find_old(struct pruning *pruning, kp_lease *lease, size_t sta
 static keep_status query_old(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct pruning *pruning = ctx;
+	keep_session_host host;
 	keep_status status;
 
 	kp_arena_release(&pruning->arena);
+	status = kp_session_host_get(lease, pruning->session, &pruning->arena, &host, err);
+	if (status != KEEP_OK)
+		return status;
 	status = find_old(pruning, lease, KP_MAILBOX_OLD_MESSAGES_IN, &pruning->messages, err);
 	return status == KEEP_OK ? find_old(pruning, lease, KP_MAILBOX_OLD_DELIVERIES,
 					    &pruning->deliveries, err)

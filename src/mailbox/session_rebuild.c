@@ -5,11 +5,10 @@
  * is lost. Whoever uses the session next makes the file anew, inside a writing transaction of the
  * registry, so that only one does it and no removal comes in between.
  *
- *   inbound.db    the cursors stand at the end of what outbound.db holds: nothing of it is delivered
- *                 or counted again. Incarnation and whether it is closed are the registry's.
- *   outbound.db   another id, at which the host's cursors begin anew. What was not acknowledged can
- *                 be claimed again, what was not taken over is lost.
- *   both          a new session with the old one's name.
+ *   inbound.db    the cursors stand at the end of what outbound.db holds: nothing of it is
+ * delivered or counted again. Incarnation and whether it is closed are the registry's. outbound.db
+ * another id, at which the host's cursors begin anew. What was not acknowledged can be claimed
+ * again, what was not taken over is lost. both          a new session with the old one's name.
  *
  * Each time inbound.db gets a finished `system` message that says so. Its number is above all that
  * is known of, and both sides number on from the greatest: no number is given twice. A step
@@ -69,7 +68,7 @@ struct rebuilding {
 struct noting {
 	const struct rebuilding *of;
 	kp_lease lease;
-	const char *lost;   /* for the message */
+	const char *lost;    /* for the message */
 	bool reads_outbound; /* the cursors move to its end */
 };
 
@@ -124,8 +123,9 @@ static keep_status read_outbound(struct noting *noting, int64_t *last, keep_erro
 						kp_text_value(agent.outbound_id)),
 				      NULL, err);
 	/* Each acknowledgement was of a message with a number of its own. */
-	if (status == KEEP_OK && kp_read_int(&noting->lease, KP_MAILBOX_COUNT_ACKS, &session, 1,
-					     &count, &found, NULL) == KEEP_OK &&
+	if (status == KEEP_OK &&
+	    kp_read_int(&noting->lease, KP_MAILBOX_COUNT_ACKS, &session, 1, &count, &found, NULL) ==
+		    KEEP_OK &&
 	    *last < 2 * count)
 		*last = 2 * count;
 	kp_arena_release(&arena);
@@ -288,8 +288,7 @@ static keep_status rebuild_inbound(struct rebuilding *of, keep_error *err)
 static keep_status rebuild_folder(struct rebuilding *of, keep_error *err)
 {
 	char inbound[PATH_MAX + 16];
-	keep_status status =
-		kp_session_folder_make(of->mailbox, &of->row, of->folder, err);
+	keep_status status = kp_session_folder_make(of->mailbox, &of->row, of->folder, err);
 
 	of->made_folder = status == KEEP_OK;
 	snprintf(inbound, sizeof inbound, "%s/inbound.db", of->folder);
@@ -303,9 +302,9 @@ static keep_status apply_rebuild(void *ctx, kp_lease *lease, keep_error *err)
 	struct rebuilding *of = ctx;
 	struct stat st;
 	bool found = false;
-	keep_status status = kp_read_row(lease, KP_MAILBOX_GET_SESSION,
-					 KP_VALUES(kp_text_value(of->session)), &kp_session_record,
-					 &of->arena, &of->row, &found, err);
+	keep_status status =
+		kp_read_row(lease, KP_MAILBOX_GET_SESSION, KP_VALUES(kp_text_value(of->session)),
+			    &kp_session_record, &of->arena, &of->row, &found, err);
 
 	if (status == KEEP_OK && (!found || kp_session_is_removed(of->mailbox, of->session)))
 		status = kp_fail(err, KEEP_NOT_FOUND, "session: there is no '%" KP_PRI "'",
@@ -332,8 +331,7 @@ static keep_status apply_rebuild(void *ctx, kp_lease *lease, keep_error *err)
 
 keep_status kp_session_rebuild(keep_mailbox *mailbox, keep_bytes session, keep_error *err)
 {
-	struct rebuilding of = {
-		.mailbox = mailbox, .session = session, .now_ms = kp_clock_ms()};
+	struct rebuilding of = {.mailbox = mailbox, .session = session, .now_ms = kp_clock_ms()};
 	keep_status status = kp_registry_change(mailbox, apply_rebuild, &of, err);
 
 	if (of.made_folder)

@@ -273,8 +273,7 @@ static keep_status remove_files(keep_mailbox *mailbox, struct removing *removing
 {
 	char removed[PATH_MAX], *folder = NULL;
 	size_t len;
-	keep_status status =
-		kp_session_folder_of(mailbox, removing->session, arena, &folder, err);
+	keep_status status = kp_session_folder_of(mailbox, removing->session, arena, &folder, err);
 
 	if (status == KEEP_OK)
 		status = removed_folder(mailbox, removed, err);

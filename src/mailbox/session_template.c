@@ -17,8 +17,9 @@
  *
  * Invariants:
  *   1. A template's rollback journal is in memory: what is lost with a crash is the template.
- *   2. A copy says in its header that it is in WAL mode, unless sessions cross mounts; without a log
- *      beside it that is a whole database.
+ *   2. A copy of the host's says in its header that it is in WAL mode, unless sessions cross
+ * mounts; without a log beside it that is a whole database. The agent's has a rollback journal
+ * until an agent of Keep's opens it (side.c).
  *   3. What has a row in the registry is never removed here.
  *
  * Tests: tests/contract/test_mailbox_sessions.c.
@@ -108,9 +109,8 @@ static keep_status open_template(const keep_mailbox *mailbox, struct kp_session_
 		return kp_fail_memory(err, "a template");
 	status = kp_sql_open(&kp_sql_sqlite, &options, &lease->conn, err);
 	if (status == KEEP_OK) /* invariant 1 */
-		status = kp_sql_script(lease->conn,
-				       "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF",
-				       err);
+		status = kp_sql_script(
+			lease->conn, "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF", err);
 	if (status == KEEP_OK)
 		status = kp_migrate(lease->conn, migrations, err);
 	return status == KEEP_OK ? fill_first(lease, kind, err) : status;
@@ -170,17 +170,16 @@ static keep_status make_template(keep_mailbox *mailbox, keep_error *err)
 static keep_status fill(kp_lease *lease, enum kp_side_kind kind, const keep_session *session,
 			const char *outbound_id, keep_error *err)
 {
-	bool is_closed =
-		kp_bytes_equal(session->status, KEEP_BYTES(KEEP_SESSION_STATUS_CLOSED));
+	bool is_closed = kp_bytes_equal(session->status, KEEP_BYTES(KEEP_SESSION_STATUS_CLOSED));
 	keep_status status = kp_sql_begin(lease->conn, KP_SQL_WRITE, err);
 
 	if (status == KEEP_OK && kind == KP_SIDE_HOST)
-		status = kp_lease_run(
-			lease, KP_MAILBOX_FILL_TEMPLATE_IN,
-			KP_VALUES(kp_text_value(session->id),
-				  kp_text_value(session->agent_group_id),
-				  kp_int_value(session->incarnation), kp_bool_value(is_closed)),
-			NULL, err);
+		status = kp_lease_run(lease, KP_MAILBOX_FILL_TEMPLATE_IN,
+				      KP_VALUES(kp_text_value(session->id),
+						kp_text_value(session->agent_group_id),
+						kp_int_value(session->incarnation),
+						kp_bool_value(is_closed)),
+				      NULL, err);
 	else if (status == KEEP_OK)
 		status = kp_lease_run(lease, KP_MAILBOX_FILL_TEMPLATE_OUT,
 				      KP_VALUES(kp_text_value(keep_bytes_of(outbound_id))), NULL,
@@ -252,7 +251,8 @@ keep_status kp_session_file_make(keep_mailbox *mailbox, enum kp_side_kind kind,
 			      err);
 	if (status == KEEP_OK)
 		status = read_template(mailbox->session_template, kind, &bytes, err);
-	if (status == KEEP_OK && !mailbox->mount_safe && bytes.len > HEADER_READ_VERSION) {
+	if (status == KEEP_OK && kind == KP_SIDE_HOST && !mailbox->mount_safe &&
+	    bytes.len > HEADER_READ_VERSION) {
 		bytes.data[HEADER_WRITE_VERSION] = LOG_VERSION; /* invariant 2 */
 		bytes.data[HEADER_READ_VERSION] = LOG_VERSION;
 	}

@@ -180,8 +180,7 @@ static keep_status describe(keep_mailbox *mailbox, keep_bytes session, kp_open_s
 		goto out;
 	}
 	made->in = made->out = (kp_bell)KP_BELL_INIT;
-	made->is_closed =
-		kp_bytes_equal(row.status, KEEP_BYTES(KEEP_SESSION_STATUS_CLOSED));
+	made->is_closed = kp_bytes_equal(row.status, KEEP_BYTES(KEEP_SESSION_STATUS_CLOSED));
 	memcpy(made->id, session.data, session.len);
 	status = kp_text_copy(folder, &made->folder, err);
 	if (status == KEEP_OK)
@@ -273,6 +272,24 @@ void kp_session_discard(keep_mailbox *mailbox, keep_bytes session)
 	pthread_mutex_unlock(&open->lock);
 	if (closing)
 		close_session(closing);
+}
+
+void kp_session_rest(keep_mailbox *mailbox, keep_bytes session)
+{
+	struct kp_open_sessions *open = mailbox->open_sessions;
+	kp_open_session *found;
+
+	if (!open)
+		return;
+	pthread_mutex_lock(&open->lock);
+	found = hold(open, find(open, session));
+	pthread_mutex_unlock(&open->lock);
+	if (!found)
+		return;
+	pthread_mutex_lock(&found->side.lock);
+	kp_side_close(&found->side);
+	pthread_mutex_unlock(&found->side.lock);
+	kp_session_let_go(mailbox, &found);
 }
 
 keep_status kp_session_forget(keep_mailbox *mailbox, keep_bytes session, keep_error *err)

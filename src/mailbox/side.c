@@ -266,8 +266,7 @@ static keep_status change_once(kp_side *side, kp_sql_mode mode, kp_apply *apply,
 			status = kp_sql_commit(side->lease.conn, err);
 		else
 			kp_sql_rollback(side->lease.conn);
-		if (kp_sql_falls_due(side->lease.conn))
-			kp_sql_maintain(side->lease.conn);
+		kp_sql_maintain(side->lease.conn); /* when it is due */
 	}
 	leave(side);
 	return status;

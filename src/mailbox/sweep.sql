@@ -72,12 +72,12 @@ SELECT EXISTS (SELECT 1 FROM messages_in m LEFT JOIN processing_ack a
     ON @{a.session_id = m.session_id AND} a.message_id = m.id
     WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after IS NULL
       AND (a.message_id IS NULL OR (a.status <> 'completed'
-        AND m.void_attempt >= COALESCE(a.attempt, 1))))
+        AND (a.owner = '' OR m.void_attempt >= COALESCE(a.attempt, 1)))))
   OR EXISTS (SELECT 1 FROM messages_in m LEFT JOIN processing_ack a
     ON @{a.session_id = m.session_id AND} a.message_id = m.id
     WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after <= $2
       AND (a.message_id IS NULL OR (a.status <> 'completed'
-        AND m.void_attempt >= COALESCE(a.attempt, 1)))) WHERE $1 IS NOT NULL;
+        AND (a.owner = '' OR m.void_attempt >= COALESCE(a.attempt, 1))))) WHERE $1 IS NOT NULL;
 
 -- name: next_input
 SELECT process_after FROM messages_in

@@ -236,6 +236,8 @@ static const char *find_end(const struct look *look, const struct claim *claim)
    source are of whole seconds. */
 static bool is_void(const struct claim *claim)
 {
+	if (claim->owner.data && !claim->owner.len)
+		return true; /* given back (agent_claim.c): nobody's, and no failure */
 	if (claim->attempt)
 		return claim->attempt <= claim->void_attempt;
 	return claim->process_after && claim->changed_ms + 1000 < claim->process_after;

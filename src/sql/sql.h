@@ -271,12 +271,12 @@ extern const kp_sql_driver kp_sql_postgres;
 keep_status kp_sqlite_recover(const char *file, keep_error *err) KEEP_MUST_CHECK;
 /*
  * Copy what `schema` ("main", or "other": the file beside it) of a SQLite connection holds into the
- * new file `file`, as of one moment; inside of a reading transaction, of that transaction's. The copy
- * is in rollback mode, and synced. CONFLICT: the file is there.
+ * new file `file`, as of one moment; inside of a reading transaction, of that transaction's. The
+ * copy is in rollback mode, and synced. CONFLICT: the file is there.
  */
 keep_status kp_sqlite_export(kp_sql_conn *conn, const char *schema, const char *file,
 			     keep_error *err) KEEP_MUST_CHECK;
-/* Does the header of a file of SQLite's say that it is in WAL mode? Nothing is locked or mapped. */
+/* Does the header of a SQLite file say that it is in WAL mode? Nothing is locked or mapped. */
 keep_status kp_sqlite_has_log(const char *file, bool *has_log, keep_error *err) KEEP_MUST_CHECK;
 /* Is that failure the wait for kp_sqlite_recover? */
 bool kp_sqlite_awaits_recovery(keep_status status, const keep_error *err);

@@ -49,9 +49,9 @@ static keep_status fill(struct kp_sqlite *conn, const char *schema, const char *
 {
 	sqlite3 *to = NULL;
 	sqlite3_backup *backup = NULL;
-	int rc = sqlite3_open_v2(path, &to,
-				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-				 NULL);
+	int rc = sqlite3_open_v2(
+		path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+		NULL);
 	keep_status status = KEEP_OK;
 
 	if (rc == SQLITE_OK) /* nobody reads it before it is synced */
@@ -97,8 +97,8 @@ keep_status kp_sqlite_export(kp_sql_conn *base, const char *schema, const char *
 		return kp_fail(err, KEEP_MISUSE, "only a SQLite file can be copied");
 	status = kp_sqlite_path(file, path, err);
 	if (status == KEEP_OK)
-		status = kp_file_open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600,
-				      &fd, err);
+		status = kp_file_open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+				      0600, &fd, err);
 	kp_file_close(&fd);
 	if (status != KEEP_OK)
 		return status;

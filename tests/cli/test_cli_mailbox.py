@@ -67,6 +67,7 @@ class MailboxTest(CliTest):
         self.mailbox("wire", chat, "ada", "--session-mode", "shared", place=place)
         told = self.data("resolve_session", "ada", "--session-mode", "shared", "--messaging-group-id", chat, place=place)
         session = told["session"]["id"]
+        self.mailbox("wake", session, place=place)
         return session, self.mailbox("session_place", session, place=place).strip()
 
 
@@ -132,6 +133,9 @@ class Journey(MailboxTest):
 
     def test_files_go_both_ways(self):
         session, place = self.new_agent()
+        if KIND == "postgres":
+            self.no(3, "files: ", "post", session, HELLO, "--files", '[{"name":"a","bytes":""}]')
+            return
         raw = bytes(range(256))
         files = json.dumps([{"name": "a.bin", "bytes": base64.b64encode(raw).decode()}])
         message = self.data("post", session, HELLO, "--files", "-", stdin=files.encode())["id"]
@@ -379,6 +383,12 @@ class Whole(MailboxTest):
                     found[name] = found[name][member]
         return found
 
+    def without_files(self, value):
+        """A mailbox on a server has no folders."""
+        if isinstance(value, dict):
+            return {name: self.without_files(inner) for name, inner in value.items() if name != "files"}
+        return [self.without_files(inner) for inner in value] if isinstance(value, list) else value
+
     def check_shape(self, verb, kind, members, result):
         kinds = {"null": type(None), "a boolean": bool, "an integer": int, "bytes": str, "an array": list,
                  "an object": dict}
@@ -405,10 +415,15 @@ class Whole(MailboxTest):
         self.assertEqual(set(described), {verb for verb, _ in self.scenario})
         process, session = self.start("call", self.url), None
         for number, (verb, inputs) in enumerate(self.scenario):
+            if KIND == "postgres":
+                inputs = self.without_files(inputs)
             request = {"id": number, "call": f"mailbox.{verb}", "with": self.filled(inputs, answers, session)}
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
             answer = json.loads(process.stdout.readline())
+            if KIND == "postgres" and verb in ("inbox_file", "outbox_file"):
+                self.assertFalse(answer["ok"])
+                continue
             self.assertTrue(answer["ok"], (request, answer))
             self.check_shape(verb, *described[verb], answer["result"])
             answers[verb] = answer["result"]

@@ -36,6 +36,7 @@ static void end(void)
 	keep_agent_close(&agent);
 	keep_mailbox_close(&mailbox);
 	keep_memory_release(&memory);
+	keep_zone_forget(); /* a cache */
 	assert_nothing_lives();
 }
 
@@ -138,9 +139,8 @@ static void who_wakes_after_its_lease_moved_on_changes_nothing(void **state)
 	assert_int_equal(keep_agent_fail(agent, &late, 1, KEEP_BYTES("x"), noon, &err),
 			 KEEP_CONFLICT);
 	assert_int_equal(keep_agent_release(agent, &late, 1, noon, &err), KEEP_CONFLICT);
-	assert_int_equal(
-		keep_agent_complete_with(agent, &late, 1, &reply, 1, noon, NULL, &err),
-		KEEP_CONFLICT);
+	assert_int_equal(keep_agent_complete_with(agent, &late, 1, &reply, 1, noon, NULL, &err),
+			 KEEP_CONFLICT);
 	late.attempt = 0;
 	assert_int_equal(keep_agent_complete(agent, &late, 1, noon, &err), KEEP_CONFLICT);
 	assert_string_equal(
@@ -407,17 +407,16 @@ static void bad_requests_are_refused(void **state)
 	begin();
 	memset(long_id, 'x', sizeof long_id - 1);
 	for (size_t i = 0; i < KP_COUNT(requests); i++)
-		assert_int_equal(
-			keep_agent_claim(agent, &requests[i], noon, &memory, &list, &err),
-			KEEP_INVALID);
+		assert_int_equal(keep_agent_claim(agent, &requests[i], noon, &memory, &list, &err),
+				 KEEP_INVALID);
 	for (size_t i = 0; i < KP_COUNT(claims); i++)
 		assert_int_equal(keep_agent_complete(agent, &claims[i], 1, noon, &err),
 				 KEEP_INVALID);
 	assert_int_equal(keep_agent_complete(agent, claims, 0, noon, &err), KEEP_INVALID);
 	assert_int_equal(keep_agent_complete(agent, twice, 2, noon, &err), KEEP_INVALID);
 	assert_int_equal(keep_agent_extend(agent, twice, 1, -1, noon, &err), KEEP_INVALID);
-	assert_int_equal(keep_agent_fail(agent, twice, 1,
-					 (keep_bytes){long_id, sizeof long_id - 1}, noon, &err),
+	assert_int_equal(keep_agent_fail(agent, twice, 1, (keep_bytes){long_id, sizeof long_id - 1},
+					 noon, &err),
 			 KEEP_INVALID);
 	assert_int_equal(keep_agent_complete(agent, twice, 1, noon, &err), KEEP_CONFLICT);
 	assert_int_equal(keep_agent_complete(agent, twice, 1, INT64_MAX, &err), KEEP_INVALID);
@@ -590,8 +589,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(claims_are_exclusive_and_in_the_order_of_numbers),
 		cmocka_unit_test(who_wakes_after_its_lease_moved_on_changes_nothing),
-		cmocka_unit_test(
-			an_extended_lease_lasts_and_one_that_nobody_took_still_completes),
+		cmocka_unit_test(an_extended_lease_lasts_and_one_that_nobody_took_still_completes),
 		cmocka_unit_test(completing_again_is_fine_for_who_completed),
 		cmocka_unit_test(what_failed_is_claimed_again_when_the_host_says_so),
 		cmocka_unit_test(what_is_given_back_is_free_at_once_and_counts_for_nothing),

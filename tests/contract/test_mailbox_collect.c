@@ -36,6 +36,7 @@ static int tear_down(void **state)
 	(void)state;
 	keep_memory_release(&memory);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 	return 0;
 }

@@ -136,7 +136,9 @@ static int be_host(const char *url, const char *session, int wanted)
 	options.timeout_ms = 20000;
 	status = keep_mailbox_open(url, &options, &mailbox, &err);
 	for (int i = 0; i < wanted && status == KEEP_OK; i++) {
-		keep_post post = {.content = KEEP_BYTES("{\"text\":\"do\"}")};
+		keep_post post = {.content = KEEP_BYTES("{\"text\":\"do\"}"),
+				  .channel_type = KEEP_BYTES("telegram"),
+				  .platform_id = KEEP_BYTES("42")};
 		keep_post_result result;
 
 		status = keep_mailbox_post(mailbox, keep_bytes_of(session), &post, &result, &err);
@@ -185,7 +187,10 @@ static void await_completed(keep_mailbox *mailbox, const char *session, int64_t 
 	while (found < wanted) {
 		keep_post_result result;
 		/* a duplicate: it uses the session and changes nothing */
-		keep_post post = {.id = KEEP_BYTES("again"), .content = KEEP_BYTES("{}")};
+		keep_post post = {.id = KEEP_BYTES("again"),
+				  .content = KEEP_BYTES("{}"),
+				  .channel_type = KEEP_BYTES("telegram"),
+				  .platform_id = KEEP_BYTES("42")};
 
 		OK(keep_mailbox_post(mailbox, keep_bytes_of(session), &post, &result, &err));
 		found = count(session, "outbound.db",
@@ -252,6 +257,7 @@ static void a_folder_is_probed_and_nothing_is_left_in_it(void **state)
 		assert_int_equal(system(command), 0);
 	}
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -273,6 +279,7 @@ static void on_one_kernel_both_files_have_a_log(void **state)
 	(void)mailbox_post(mailbox, session, "{}");
 	keep_agent_close(&agent);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -296,6 +303,7 @@ static void an_agent_without_maps_gets_rollback_journals_by_itself(void **state)
 	assert_false(has_log(session, "inbound.db") || has_log(session, "outbound.db"));
 	check_replies(session, 7);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -323,6 +331,7 @@ static void a_host_without_maps_has_no_log_anywhere(void **state)
 	check_replies(session, 2);
 	keep_mailbox_close(&mailbox);
 	no_shared_maps = false;
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -352,6 +361,7 @@ static void another_kernels_boot_id_is_a_border(void **state)
 	(void)mailbox_post(mailbox, session, "{}");
 	assert_false(has_log(session, "inbound.db"));
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -369,6 +379,7 @@ static void a_stale_boot_id_of_ours_is_renewed(void **state)
 	assert_false(is_there(session, ".mount-safe"));
 	keep_agent_close(&agent);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -401,6 +412,7 @@ static void either_side_can_be_told(void **state)
 	assert_false(has_log(session, "inbound.db") || has_log(session, "outbound.db"));
 	keep_agent_close(&agent);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -429,6 +441,7 @@ static void who_has_the_log_open_follows_at_the_next_use(void **state)
 	keep_agent_close(&agent);
 	keep_memory_release(&memory);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -455,6 +468,7 @@ static void what_an_agent_plants_under_our_names_is_not_followed(void **state)
 	assert_int_equal(lstat(path_of(session, ".host"), &st), 0);
 	assert_true(S_ISREG(st.st_mode));
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -521,6 +535,7 @@ static void a_killed_writers_journal_does_not_stop_the_other_side(void **state)
 		keep_memory_release(&memory);
 		keep_mailbox_close(&mailbox);
 	}
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -554,6 +569,7 @@ static void agents_without_maps_may_be_killed_at_any_time(void **state)
 	await_end(pid);
 	check_replies(session, MESSAGES + 2);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -589,6 +605,7 @@ static void four_processes_a_side_lose_nothing_without_maps(void **state)
 	assert_false(has_log(session, "inbound.db") || has_log(session, "outbound.db"));
 	keep_mailbox_close(&mailbox);
 	no_shared_maps = false;
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 

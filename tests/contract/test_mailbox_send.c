@@ -26,17 +26,23 @@ static void end(void)
 	keep_agent_close(&agent);
 	keep_mailbox_close(&mailbox);
 	keep_memory_release(&memory);
+	keep_zone_forget(); /* a cache */
 	assert_nothing_lives();
 }
 
 static void set_route(const char *channel, const char *chat, const char *thread)
 {
-	char sql[300];
+	const char *shared = mailbox_is_file() ? "" : "session_id, ";
+	char sql[500], owner[KEEP_SEGMENT_MAX + 8] = "";
 
+	if (!mailbox_is_file())
+		snprintf(owner, sizeof owner, "'%s', ", session);
 	snprintf(sql, sizeof sql,
-		 "UPDATE session_routing SET channel_type = '%s', platform_id = '%s', thread_id = "
-		 "'%s' WHERE id = 1",
-		 channel, chat, thread);
+		 "INSERT INTO session_routing (%sid, channel_type, platform_id, thread_id) VALUES "
+		 "(%s1, '%s', '%s', '%s') ON CONFLICT (%sid) DO UPDATE SET channel_type = "
+		 "excluded.channel_type, platform_id = excluded.platform_id, thread_id = "
+		 "excluded.thread_id",
+		 shared, owner, channel, chat, thread, shared);
 	(void)mailbox_sql(session, "inbound.db", sql);
 }
 
@@ -61,8 +67,8 @@ static void add_destination(const char *name, const char *channel, const char *w
 static keep_claim_ref take(const char *chat, const char *thread)
 {
 	keep_post post = {.content = KEEP_BYTES("{}"),
-			  .channel_type = chat ? KEEP_BYTES("telegram")
-					       : (keep_bytes){.data = NULL},
+			  .channel_type =
+				  chat ? KEEP_BYTES("telegram") : (keep_bytes){.data = NULL},
 			  .platform_id = keep_bytes_of(chat),
 			  .thread_id = keep_bytes_of(thread)};
 	keep_post_result result;
@@ -78,11 +84,12 @@ static const char *outbound(int64_t seq)
 {
 	char sql[400];
 
-	snprintf(sql, sizeof sql,
-		 "SELECT kind || ' ' || COALESCE(channel_type, '-') || ' ' || COALESCE(platform_id, "
-		 "'-') || ' ' || COALESCE(thread_id, '-') || ' ' || content FROM messages_out WHERE "
-		 "seq = %lld",
-		 (long long)seq);
+	snprintf(
+		sql, sizeof sql,
+		"SELECT kind || ' ' || COALESCE(channel_type, '-') || ' ' || COALESCE(platform_id, "
+		"'-') || ' ' || COALESCE(thread_id, '-') || ' ' || content FROM messages_out WHERE "
+		"seq = %lld",
+		(long long)seq);
 	return mailbox_sql(session, "outbound.db", sql);
 }
 
@@ -409,14 +416,13 @@ static void a_refused_send_leaves_no_files(void **state)
 	(void)state;
 	begin();
 	if (mailbox_is_file()) {
-		assert_int_equal(keep_agent_send(agent, &send, KEEP_NOW, &sent, &err),
-				 KEEP_DENIED);
+		assert_int_equal(keep_agent_send(agent, &send, KEEP_NOW, &sent, &err), KEEP_DENIED);
 		assert_false(has_file("refused", ""));
 		set_route("slack", "C1", "");
 		send.to = send.id = (keep_bytes){.data = NULL};
-		assert_int_equal(keep_agent_complete_with(agent, &claim, 1, &send, 1, KEEP_NOW,
-							  &sent, &err),
-				 KEEP_CONFLICT);
+		assert_int_equal(
+			keep_agent_complete_with(agent, &claim, 1, &send, 1, KEEP_NOW, &sent, &err),
+			KEEP_CONFLICT);
 		{
 			char path[1200];
 

@@ -60,6 +60,7 @@ static void a_host_at_rest_does_not_keep_a_source_agent_from_its_journal(void **
 			 SQLITE_OK);
 	(void)mailbox_post(mailbox, session, "{}");
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -94,6 +95,7 @@ static void without_common_memory_a_connection_lives_for_one_use(void **state)
 		kp_side_release(&side);
 	}
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -136,6 +138,7 @@ static void a_torn_read_is_read_again_where_locks_do_not_reach(void **state)
 	CHECK(strstr(err.message, "malformed"), "%s", err.message);
 	kp_side_release(&side);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -153,6 +156,7 @@ static void on_one_kernel_what_is_corrupt_is_told_at_once(void **state)
 	assert_int_equal(torn.calls, 1);
 	kp_side_release(&side);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -180,6 +184,7 @@ static void each_poll_without_common_memory_sees_what_was_written_since(void **s
 	}
 	kp_side_release(&side);
 	keep_mailbox_close(&mailbox);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 

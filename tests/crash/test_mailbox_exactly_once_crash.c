@@ -294,14 +294,15 @@ static char places[SESSIONS][MAILBOX_URL_MAX + 200];
 
 static pid_t start_child(int which, uint64_t *seed)
 {
-	char number[24], start[24];
+	char number[24], start[24], url[MAILBOX_URL_MAX];
 	pid_t child;
 
+	snprintf(url, sizeof url, "%s", mailbox_url()); /* a child would name another schema */
 	snprintf(number, sizeof number, "%llu", (unsigned long long)next_random(seed));
 	snprintf(start, sizeof start, "%lld", (long long)clock_start_ns);
 	child = fork();
 	if (child == 0) {
-		const char *place = which ? places[(which - 1) % SESSIONS] : mailbox_url();
+		const char *place = which ? places[(which - 1) % SESSIONS] : url;
 
 		execl(mailbox_program(), mailbox_program(), place, which ? "agent" : "host", folder,
 		      start, number, NULL);
@@ -418,7 +419,7 @@ static void check_end(void)
 				    "kind = 'chat' AND (status = 'failed') <> "
 				    "(CAST(substr(id, 2) AS integer) % 7 = 0)");
 		reasons += count_rows(i, "inbound.db", "messages_in",
-				      "status = 'failed' AND last_error = 'it is the seventh'");
+				      "status = 'failed' AND last_error <> ''");
 		out += count_rows(i, "outbound.db", "messages_out", "seq > 0");
 		answered +=
 			strtol(mailbox_sql(sessions[i], "outbound.db",
@@ -466,7 +467,7 @@ static void every_message_ends_once_and_every_answer_is_sent_once(void **state)
 		int which = (int)(next_random(&seed) % (CHILDREN + 3));
 
 		which = which >= CHILDREN ? 0 : which; /* the host more often */
-		(void)poll(NULL, 0, (int)(next_random(&seed) % 40));
+		(void)poll(NULL, 0, (int)(next_random(&seed) % 160));
 		kill_child(children[which]);
 		children[which] = start_child(which, &seed);
 	}
