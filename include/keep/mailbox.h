@@ -326,7 +326,8 @@ typedef struct keep_sweep_session {
 	keep_status status; /* what stopped it; OK: nothing */
 	keep_bytes error;   /* and in words */
 	bool has_input;     /* something is due for the agent: it may need a start */
-	bool has_output;    /* something is due for delivery: collect */
+	bool has_output;    /* something is due for delivery, or was not taken over: collect; or a
+			       delivery has just become uncertain */
 	bool is_stale;      /* it has claims, and its agent gave no sign of life for 10 minutes */
 } keep_sweep_session;
 
@@ -352,7 +353,8 @@ typedef struct keep_session_names {
 /*
  * Wait until agents did something: *out names the sessions to collect from. Empty: the time is over
  * (timeout_ms; 0: only look, below 0: for ever), or keep_mailbox_cancel_waits was called. The first
- * call names every session that may have something from before.
+ * call names every session that may have something from before. Of several threads that wait, each
+ * piece of news goes to one; a session may be named that turns out to have none.
  */
 KEEP_API keep_status keep_mailbox_wait(keep_mailbox *mailbox, int64_t timeout_ms,
 				       keep_memory *memory, keep_session_names *out,

@@ -28,7 +28,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEFAULT_LIMIT = 50, WAIT_MS = 1000, LOOK_AFTER_MS = 5000 };
+enum {
+	DEFAULT_LIMIT = 50,
+	WAIT_MS = 1000,
+	LOOK_AFTER_MS = 5000,
+	ROUNDS_MAX = 10 /* transactions of one call */
+};
 
 static const int64_t delays_ms[] = {5000, 15000, 45000, 120000, 300000};
 
@@ -355,11 +360,12 @@ static int compare_collected(const void *a, const void *b)
 	return (first > second) - (first < second);
 }
 
-static keep_status answer_page(struct answering *answering, bool retries, kp_due_page *page,
+static keep_status answer_page(struct answering *answering, bool is_first, kp_due_page *page,
 			       keep_error *err)
 {
 	const kp_collecting *collecting = answering->collecting;
-	keep_status status = kp_collect_due(collecting, retries,
+	bool settles;
+	keep_status status = kp_collect_due(collecting, is_first,
 					    collecting->limit - collecting->out->count, page, err);
 
 	if (status != KEEP_OK || !page->count)
@@ -374,7 +380,11 @@ static keep_status answer_page(struct answering *answering, bool retries, kp_due
 	qsort(page->items, page->count, sizeof *page->items, compare_due);
 	for (size_t i = 0; i < page->count && status == KEEP_OK; i++)
 		status = decide(answering, &page->items[i], err);
-	return settle(answering, status, err);
+	settles = answering->count > 0;
+	status = settle(answering, status, err);
+	if (status == KEEP_OK && settles)
+		status = kp_collect_next(collecting, err);
+	return status;
 }
 
 static keep_status answer_due(struct answering *answering, keep_error *err)
@@ -382,30 +392,111 @@ static keep_status answer_due(struct answering *answering, keep_error *err)
 	const kp_collecting *collecting = answering->collecting;
 	keep_collection *out = collecting->out;
 	kp_due_page page = {.items = NULL};
-	bool retries = true, has_more = true;
+	bool is_first = true;
 	keep_status status = KEEP_OK;
 
 	out->items = kp_arena_alloc(collecting->memory, collecting->limit * sizeof *out->items);
 	if (!out->items)
 		return kp_fail_memory(err, "messages");
-	for (;;) {
-		kp_due_page before = page;
+	do {
+		status = answer_page(answering, is_first, &page, err);
+		if (is_first)
+			out->has_more |= page.has_retries;
+		is_first = false;
+	} while (status == KEEP_OK && page.has_more && out->count < collecting->limit &&
+		 kp_monotonic_ns() <= collecting->deadline_ns);
+	out->has_more |= page.has_more || (answering->has_waiting && out->count > 0);
+	qsort(out->items, out->count, sizeof *out->items, compare_collected);
+	return status;
+}
 
-		status = answer_page(answering, retries, &page, err);
-		has_more = page.has_more;
-		if (retries) { /* the fresh ones are looked at from their beginning */
-			page.due_at = before.due_at;
-			page.seq = before.seq;
-			out->has_more |= has_more;
-			has_more = true;
-		}
-		retries = false;
-		if (status != KEEP_OK || !has_more || out->count >= collecting->limit ||
-		    kp_monotonic_ns() > collecting->deadline_ns)
+/* ---------------------------------------------------------------- taking over */
+
+struct taking {
+	const kp_collecting *collecting;
+	kp_arena arena; /* the cursors' texts */
+	kp_cursors cursors;
+	kp_new_acks *acks;
+	kp_new_rows *rows;
+	kp_news of_acks, of_rows;
+	bool moved;
+};
+
+static keep_status read_news(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct taking *taking = ctx;
+	keep_status status;
+
+	kp_arena_release(&taking->arena);
+	status = kp_cursors_read(lease, taking->collecting->session->id, &taking->arena,
+				 &taking->cursors, err);
+	if (status == KEEP_OK)
+		status = kp_new_acks_read(taking->acks, lease, &taking->cursors, &taking->of_acks,
+					  err);
+	if (status == KEEP_OK)
+		status = kp_new_rows_read(taking->rows, lease, &taking->cursors, &taking->of_rows,
+					  err);
+	return status;
+}
+
+static keep_status apply_news(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct taking *taking = ctx;
+	keep_status status =
+		kp_cursors_move(lease, taking->collecting->session->id, &taking->cursors,
+				taking->of_acks.last, taking->of_rows.last, &taking->moved, err);
+
+	if (status == KEEP_OK && taking->moved)
+		status = kp_new_acks_apply(taking->acks, lease, err);
+	if (status == KEEP_OK && taking->moved)
+		status = kp_new_rows_apply(taking->rows, lease, err);
+	return status;
+}
+
+/* One round: *again when there is more, or somebody else was faster. */
+static keep_status take_round(struct taking *taking, bool *again, keep_error *err)
+{
+	const kp_collecting *collecting = taking->collecting;
+	kp_session_change change = {.session = collecting->session->id, .mode = KP_SQL_WRITE_SOON};
+	keep_status status = kp_session_read(collecting->mailbox, collecting->session->id,
+					     read_news, taking, err);
+
+	*again = false;
+	if (status != KEEP_OK || (!taking->of_acks.is_news && !taking->of_rows.is_news))
+		return status;
+	change.due_ms = taking->of_acks.due_ms;
+	if (!change.due_ms || (taking->of_rows.due_ms && taking->of_rows.due_ms < change.due_ms))
+		change.due_ms = taking->of_rows.due_ms;
+	kp_moment("mailbox.news_read");
+	status = kp_session_write(collecting->mailbox, &change, apply_news, taking, err);
+	kp_moment("mailbox.news_taken");
+	if (status != KEEP_OK)
+		return status;
+	*again = taking->of_acks.has_more || taking->of_rows.has_more || !taking->moved;
+	if (taking->moved) {
+		kp_new_acks_tell(taking->acks);
+		kp_new_rows_tell(taking->rows);
+	}
+	return KEEP_OK;
+}
+
+static keep_status take_over(const kp_collecting *collecting, keep_error *err)
+{
+	struct taking taking = {.collecting = collecting};
+	bool again = true;
+	keep_status status = kp_new_acks_make(collecting, &taking.acks, err);
+
+	if (status == KEEP_OK)
+		status = kp_new_rows_make(collecting, &taking.rows, err);
+	for (int round = 0; status == KEEP_OK && again && round < ROUNDS_MAX; round++) {
+		status = take_round(&taking, &again, err);
+		if (again && kp_monotonic_ns() > collecting->deadline_ns)
 			break;
 	}
-	out->has_more |= has_more || (answering->has_waiting && out->count > 0);
-	qsort(out->items, out->count, sizeof *out->items, compare_collected);
+	collecting->out->has_more |= again && status == KEEP_OK;
+	kp_new_acks_free(&taking.acks);
+	kp_new_rows_free(&taking.rows);
+	kp_arena_release(&taking.arena);
 	return status;
 }
 
@@ -414,15 +505,11 @@ static keep_status answer_due(struct answering *answering, keep_error *err)
 static keep_status collect_once(kp_collecting *collecting, keep_error *err)
 {
 	struct answering answering = {.collecting = collecting};
-	keep_status status = kp_collect_acks(collecting, err);
+	keep_status status = take_over(collecting, err);
 
 	collecting->out->count = 0;
 	if (status == KEEP_OK)
-		status = kp_collect_outgoing(collecting, err);
-	if (status == KEEP_OK)
 		status = answer_due(&answering, err);
-	if (status == KEEP_OK)
-		status = kp_collect_next(collecting, err);
 	if (answering.has_waiting &&
 	    (!collecting->out->next_ms || collecting->now_ms + WAIT_MS < collecting->out->next_ms))
 		collecting->out->next_ms = collecting->now_ms + WAIT_MS;

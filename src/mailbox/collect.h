@@ -44,8 +44,35 @@ keep_status kp_cursors_move(kp_lease *lease, keep_bytes session, const kp_cursor
 			    int64_t ack_change, int64_t out_seq, bool *moved,
 			    keep_error *err) KEEP_MUST_CHECK;
 
-keep_status kp_collect_acks(const kp_collecting *collecting, keep_error *err) KEEP_MUST_CHECK;
-keep_status kp_collect_outgoing(const kp_collecting *collecting, keep_error *err) KEEP_MUST_CHECK;
+/* ---------------------------------------------------------------- what is new
+ *
+ * Both kinds are read in one transaction and taken over in one: make, then for each round read,
+ * apply when there is news, and tell. A read begins anew; what it found lives until the next one.
+ */
+typedef struct kp_news {
+	bool is_news;   /* something to take over, or a cursor to move */
+	bool has_more;  /* and there is more behind it */
+	int64_t last;   /* where the cursor goes */
+	int64_t due_ms; /* when sweep has to look after it; 0: no need */
+} kp_news;
+
+typedef struct kp_new_acks kp_new_acks;
+keep_status kp_new_acks_make(const kp_collecting *collecting, kp_new_acks **out,
+			     keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_new_acks_read(kp_new_acks *acks, kp_lease *lease, const kp_cursors *cursors,
+			     kp_news *news, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_new_acks_apply(kp_new_acks *acks, kp_lease *lease, keep_error *err) KEEP_MUST_CHECK;
+void kp_new_acks_tell(const kp_new_acks *acks); /* into the collection, after the commit */
+void kp_new_acks_free(kp_new_acks **acks);
+
+typedef struct kp_new_rows kp_new_rows;
+keep_status kp_new_rows_make(const kp_collecting *collecting, kp_new_rows **out,
+			     keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_new_rows_read(kp_new_rows *rows, kp_lease *lease, const kp_cursors *cursors,
+			     kp_news *news, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_new_rows_apply(kp_new_rows *rows, kp_lease *lease, keep_error *err) KEEP_MUST_CHECK;
+void kp_new_rows_tell(kp_new_rows *rows);
+void kp_new_rows_free(kp_new_rows **rows);
 
 /*
  * Read the row with that number and judge it: *refused (a sentence in `arena`) when it is not what
@@ -71,17 +98,18 @@ typedef struct kp_due {
 typedef struct kp_due_page {
 	kp_due *items;
 	size_t count;
-	bool has_more;       /* of this kind */
+	bool has_retries;    /* more of those that were begun before, for another call */
+	bool has_more;       /* of the fresh ones */
 	int64_t due_at, seq; /* of the last one that was looked at */
 	size_t bytes;        /* of contents, in all pages */
 } kp_due_page;
 
-/* `retries`: those that were begun before; else the fresh ones behind page->due_at and seq. Texts
-   in collecting->memory. */
-keep_status kp_collect_due(const kp_collecting *collecting, bool retries, size_t max,
+/* The fresh ones behind page->due_at and seq; on the first page, before them those that were begun
+   before. Also out->next_ms, as kp_collect_next. Texts in collecting->memory. */
+keep_status kp_collect_due(const kp_collecting *collecting, bool is_first, size_t max,
 			   kp_due_page *page, keep_error *err) KEEP_MUST_CHECK;
 /* When the next one falls due: out->next_ms. */
-keep_status kp_collect_next(kp_collecting *collecting, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_collect_next(const kp_collecting *collecting, keep_error *err) KEEP_MUST_CHECK;
 /* Refuse those that have no permission in the registry as it is now. */
 keep_status kp_collect_permissions(const kp_collecting *collecting, kp_due *items, size_t count,
 				   keep_error *err) KEEP_MUST_CHECK;

@@ -23,7 +23,7 @@
  */
 #include "mailbox/collect.h"
 
-enum { CHANGES_MAX = 200, ROUNDS_MAX = 10, UNNUMBERED_MAX = 1000, FIRST_DELAY_MS = 5000 };
+enum { CHANGES_MAX = 200, UNNUMBERED_MAX = 1000, FIRST_DELAY_MS = 5000 };
 
 /* No agent counts so far; a greater number would leave no room for those after it. */
 #define CHANGE_LAST (INT64_MAX / 2)
@@ -212,24 +212,23 @@ typedef struct ack {
 } ack;
 
 /* One look. The rows are read before the transaction that takes them over. */
-struct taking {
+struct kp_new_acks {
 	const kp_collecting *collecting;
 	kp_arena arena;
-	kp_cursors cursors;
+	kp_cursors cursors; /* texts are the caller's */
 	ack *acks;
 	size_t count, room;
 	int64_t last_change;
 	bool has_more, has_failed;
 	int64_t completed, retried, failed; /* of one run of apply */
-	bool moved;
 };
 
-static keep_bytes session_of(const struct taking *taking)
+static keep_bytes session_of(const kp_new_acks *taking)
 {
 	return taking->collecting->session->id;
 }
 
-static keep_status add_ack(struct taking *taking, const ack *found, keep_error *err)
+static keep_status add_ack(kp_new_acks *taking, const ack *found, keep_error *err)
 {
 	if (taking->count == taking->room) {
 		size_t room = taking->room ? taking->room * 2 : 64;
@@ -259,7 +258,7 @@ static keep_bytes reason_of(keep_bytes error)
 
 static keep_status pass_over(void *ctx, kp_sql_stmt *stmt, const keep_error *why, keep_error *err)
 {
-	const struct taking *taking = ctx;
+	const kp_new_acks *taking = ctx;
 
 	(void)stmt;
 	(void)err;
@@ -268,7 +267,22 @@ static keep_status pass_over(void *ctx, kp_sql_stmt *stmt, const keep_error *why
 	return KEEP_OK;
 }
 
-static keep_status read_change(struct taking *taking, kp_lease *lease, int64_t change,
+static keep_status keep_ack(kp_new_acks *taking, const keep_processing_ack *row, keep_error *err)
+{
+	ack found = {
+		.message_id = row->message_id,
+		.is_completed = kp_bytes_equal(row->status,
+					       KEEP_BYTES(KEEP_PROCESSING_ACK_STATUS_COMPLETED)),
+		.has_attempt = row->has_attempt,
+		.attempt = row->attempt,
+		.status_changed = row->status_changed,
+		.error = reason_of(row->error),
+	};
+
+	return add_ack(taking, &found, err);
+}
+
+static keep_status read_change(kp_new_acks *taking, kp_lease *lease, int64_t change,
 			       keep_error *err)
 {
 	keep_processing_ack *rows = NULL;
@@ -289,23 +303,12 @@ static keep_status read_change(struct taking *taking, kp_lease *lease, int64_t c
 	if (status != KEEP_OK)
 		return kp_fail(err, status, "%s", why.message);
 	rows = items;
-	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
-		ack found = {
-			.message_id = rows[i].message_id,
-			.is_completed = kp_bytes_equal(
-				rows[i].status, KEEP_BYTES(KEEP_PROCESSING_ACK_STATUS_COMPLETED)),
-			.has_attempt = rows[i].has_attempt,
-			.attempt = rows[i].attempt,
-			.status_changed = rows[i].status_changed,
-			.error = reason_of(rows[i].error),
-		};
-
-		status = add_ack(taking, &found, err);
-	}
+	for (size_t i = 0; i < count && status == KEEP_OK; i++)
+		status = keep_ack(taking, &rows[i], err);
 	return status;
 }
 
-static keep_status read_changes(struct taking *taking, kp_lease *lease, keep_error *err)
+static keep_status read_one_by_one(kp_new_acks *taking, kp_lease *lease, keep_error *err)
 {
 	int64_t changes[CHANGES_MAX];
 	size_t count = 0;
@@ -340,9 +343,58 @@ static keep_status read_changes(struct taking *taking, kp_lease *lease, keep_err
 	return status;
 }
 
+/* All of them by one statement: what nearly always succeeds. A row that cannot be read is found by
+   reading one by one. */
+static keep_status read_together(kp_new_acks *taking, kp_lease *lease, keep_error *why)
+{
+	kp_sql_stmt *stmt = NULL;
+	bool has_row = false;
+	size_t looked_at = 0;
+	keep_status status =
+		kp_lease_bind(lease, KP_MAILBOX_NEW_ACKS,
+			      KP_VALUES(kp_text_value(session_of(taking)),
+					kp_int_value(taking->cursors.ack_change),
+					kp_int_value(CHANGE_LAST), kp_int_value(CHANGES_MAX)),
+			      &stmt, why);
+
+	while (status == KEEP_OK) {
+		keep_processing_ack row;
+
+		status = kp_sql_step(stmt, &has_row, why);
+		if (status != KEEP_OK || !has_row)
+			break;
+		status = kp_record_read(stmt, 0, &kp_processing_ack_record, &row, &taking->arena,
+					why);
+		if (status == KEEP_OK &&
+		    !kp_bytes_equal(row.status, KEEP_BYTES(KEEP_PROCESSING_ACK_STATUS_PROCESSING)))
+			status = keep_ack(taking, &row, why);
+		if (status == KEEP_OK)
+			taking->last_change = row.change;
+		looked_at++;
+	}
+	kp_sql_reset(stmt);
+	taking->has_more = status == KEEP_OK && looked_at == CHANGES_MAX;
+	return status;
+}
+
+static keep_status read_changes(kp_new_acks *taking, kp_lease *lease, keep_error *err)
+{
+	keep_error why = KEEP_ERROR_INIT;
+	keep_status status = read_together(taking, lease, &why);
+
+	if (status == KEEP_OK)
+		return status;
+	if (status != KEEP_CORRUPT)
+		return kp_fail(err, status, "%s", why.message);
+	taking->count = 0;
+	taking->has_failed = false;
+	taking->last_change = taking->cursors.ack_change;
+	return read_one_by_one(taking, lease, err);
+}
+
 /* ---------------------------------------------------------------- without numbers */
 
-static keep_status read_unnumbered_row(struct taking *taking, kp_lease *lease, keep_bytes id,
+static keep_status read_unnumbered_row(kp_new_acks *taking, kp_lease *lease, keep_bytes id,
 				       keep_error *err)
 {
 	ack found = {.message_id = id, .error = reason_of((keep_bytes){.data = NULL})};
@@ -375,7 +427,7 @@ static keep_status read_unnumbered_row(struct taking *taking, kp_lease *lease, k
 	return found.is_completed || is_failed ? add_ack(taking, &found, err) : KEEP_OK;
 }
 
-static keep_status read_pending_ids(const struct taking *taking, kp_lease *lease, kp_arena *arena,
+static keep_status read_pending_ids(const kp_new_acks *taking, kp_lease *lease, kp_arena *arena,
 				    keep_bytes *ids, size_t *count, keep_error *err)
 {
 	kp_sql_stmt *stmt = NULL;
@@ -400,7 +452,7 @@ static keep_status read_pending_ids(const struct taking *taking, kp_lease *lease
 	return status;
 }
 
-static keep_status read_unnumbered(struct taking *taking, kp_lease *lease, keep_error *err)
+static keep_status read_unnumbered(kp_new_acks *taking, kp_lease *lease, keep_error *err)
 {
 	kp_value session = kp_text_value(session_of(taking));
 	keep_bytes *ids = NULL;
@@ -430,19 +482,27 @@ static keep_status read_unnumbered(struct taking *taking, kp_lease *lease, keep_
 	return status;
 }
 
-static keep_status query_acks(void *ctx, kp_lease *lease, keep_error *err)
+keep_status kp_new_acks_read(kp_new_acks *taking, kp_lease *lease, const kp_cursors *cursors,
+			     kp_news *news, keep_error *err)
 {
-	struct taking *taking = ctx;
-	keep_status status;
+	keep_status status = KEEP_OK;
 
 	kp_arena_release(&taking->arena);
 	taking->count = 0;
 	taking->has_more = taking->has_failed = false;
-	status = kp_cursors_read(lease, session_of(taking), &taking->arena, &taking->cursors, err);
-	taking->last_change = taking->cursors.ack_change;
-	if (status == KEEP_OK && !taking->cursors.is_plain)
+	taking->cursors = *cursors;
+	taking->last_change = cursors->ack_change;
+	if (!cursors->is_plain)
 		status = read_changes(taking, lease, err);
-	return status == KEEP_OK ? read_unnumbered(taking, lease, err) : status;
+	if (status == KEEP_OK)
+		status = read_unnumbered(taking, lease, err);
+	*news = (kp_news){
+		.is_news = taking->count || taking->last_change != cursors->stored_change,
+		.has_more = taking->has_more,
+		.last = taking->last_change,
+		.due_ms = taking->has_failed ? taking->collecting->now_ms + FIRST_DELAY_MS : 0,
+	};
+	return status;
 }
 
 /* ---------------------------------------------------------------- taking over */
@@ -454,8 +514,8 @@ static bool is_counted(const keep_inbound_message *message, const ack *found)
 	       found->status_changed <= message->process_after - delay_ms(message->tries - 1);
 }
 
-static keep_status take_ack(struct taking *taking, kp_lease *lease, const ack *found,
-			    kp_arena *arena, keep_error *err)
+static keep_status take_ack(kp_new_acks *taking, kp_lease *lease, const ack *found, kp_arena *arena,
+			    keep_error *err)
 {
 	int64_t now_ms = taking->collecting->now_ms;
 	keep_inbound_message message;
@@ -485,63 +545,43 @@ static keep_status take_ack(struct taking *taking, kp_lease *lease, const ack *f
 	return status;
 }
 
-static keep_status apply_acks(void *ctx, kp_lease *lease, keep_error *err)
+keep_status kp_new_acks_apply(kp_new_acks *taking, kp_lease *lease, keep_error *err)
 {
-	struct taking *taking = ctx;
 	kp_arena arena = {.head = NULL};
-	keep_status status;
+	keep_status status = KEEP_OK;
 
 	taking->completed = taking->retried = taking->failed = 0;
-	status = kp_cursors_move(lease, session_of(taking), &taking->cursors, taking->last_change,
-				 taking->cursors.out_seq, &taking->moved, err);
-	for (size_t i = 0; status == KEEP_OK && taking->moved && i < taking->count; i++) {
+	for (size_t i = 0; status == KEEP_OK && i < taking->count; i++) {
 		status = take_ack(taking, lease, &taking->acks[i], &arena, err);
 		kp_arena_release(&arena);
 	}
 	return status;
 }
 
-/* One round: *again when there is more, or somebody else was faster. */
-static keep_status take_round(struct taking *taking, bool *again, keep_error *err)
+void kp_new_acks_tell(const kp_new_acks *taking)
 {
-	const kp_collecting *collecting = taking->collecting;
-	kp_session_change change = {.session = session_of(taking), .mode = KP_SQL_WRITE_SOON};
-	keep_status status =
-		kp_session_read(collecting->mailbox, session_of(taking), query_acks, taking, err);
+	keep_collection *out = taking->collecting->out;
 
-	*again = false;
-	if (status != KEEP_OK ||
-	    (!taking->count && taking->last_change == taking->cursors.stored_change))
-		return status;
-	if (taking->has_failed)
-		change.due_ms = collecting->now_ms + FIRST_DELAY_MS;
-	kp_moment("mailbox.acks_read");
-	status = kp_session_write(collecting->mailbox, &change, apply_acks, taking, err);
-	kp_moment("mailbox.acks_taken");
-	if (status != KEEP_OK)
-		return status;
-	*again = taking->has_more || !taking->moved;
-	if (taking->moved) {
-		collecting->out->completed += taking->completed;
-		collecting->out->retried += taking->retried;
-		collecting->out->failed += taking->failed;
-	}
+	out->completed += taking->completed;
+	out->retried += taking->retried;
+	out->failed += taking->failed;
+}
+
+keep_status kp_new_acks_make(const kp_collecting *collecting, kp_new_acks **out, keep_error *err)
+{
+	*out = kp_alloc_zero(sizeof **out);
+	if (!*out)
+		return kp_fail_memory(err, "acknowledgements");
+	(*out)->collecting = collecting;
 	return KEEP_OK;
 }
 
-keep_status kp_collect_acks(const kp_collecting *collecting, keep_error *err)
+void kp_new_acks_free(kp_new_acks **taking)
 {
-	struct taking taking = {.collecting = collecting};
-	bool again = true;
-	keep_status status = KEEP_OK;
-
-	for (int round = 0; status == KEEP_OK && again && round < ROUNDS_MAX; round++) {
-		status = take_round(&taking, &again, err);
-		if (again && kp_monotonic_ns() > collecting->deadline_ns)
-			break;
-	}
-	collecting->out->has_more |= again && status == KEEP_OK;
-	kp_arena_release(&taking.arena);
-	kp_free(taking.acks);
-	return status;
+	if (!*taking)
+		return;
+	kp_arena_release(&(*taking)->arena);
+	kp_free((*taking)->acks);
+	kp_free(*taking);
+	*taking = NULL;
 }

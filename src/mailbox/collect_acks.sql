@@ -16,6 +16,15 @@ WHERE @{session_id = $1 AND} change > $2 AND change <= $3
   AND change = CAST(change AS bigint) AND $1 IS NOT NULL
 ORDER BY change LIMIT $4;
 
+-- name: new_acks
+-- The same, whole rows, also of claims under way.
+SELECT CAST($1 AS text), message_id, status, status_changed, owner, lease_until, attempt,
+  @{CASE WHEN octet_length(COALESCE(error, '')) <= 65536 THEN} error @{END}, change, incarnation,
+  expired
+FROM processing_ack
+WHERE @{session_id = $1 AND} change > $2 AND change <= $3
+ORDER BY change LIMIT $4;
+
 -- name: acks_of_change
 SELECT CAST($1 AS text), message_id, status, status_changed, owner, lease_until, attempt, error,
   change, incarnation, expired

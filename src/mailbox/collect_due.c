@@ -22,12 +22,12 @@ enum { FILES_MAX = 100 };
 
 struct paging {
 	const kp_collecting *collecting;
-	bool retries;
+	bool is_first;
 	size_t max;
 	kp_due_page *page;
 	int64_t after_due_at, after_seq;
 	size_t bytes_before;
-	kp_cursors cursors;
+	int64_t out_seq; /* up to here, everything has been taken over */
 };
 
 static keep_bytes session_of(const struct paging *paging)
@@ -87,7 +87,7 @@ static keep_status judge_target(const struct paging *paging, kp_lease *lease, ke
 	}
 	status = kp_read_row(lease, KP_MAILBOX_GET_OUTGOING, values, 2, &kp_outgoing_message_record,
 			     paging->collecting->memory, &outgoing, &found, err);
-	if (status == KEEP_OK && (found || seq > paging->cursors.stored_seq))
+	if (status == KEEP_OK && (found || seq > paging->out_seq))
 		item->waits = true; /* invariant 2 */
 	else if (status == KEEP_OK)
 		refuse(item, "messageId: that message was not delivered");
@@ -241,14 +241,14 @@ static keep_status read_message(const struct paging *paging, kp_lease *lease, kp
 
 /* ---------------------------------------------------------------- a page */
 
-static keep_status read_due(const struct paging *paging, kp_lease *lease,
+static keep_status read_due(const struct paging *paging, kp_lease *lease, bool retries,
 			    keep_outgoing_message **rows, size_t *count, keep_error *err)
 {
 	kp_value session = kp_text_value(session_of(paging));
 	kp_value now = kp_time_value(paging->collecting->now_ms);
-	kp_value max = kp_int_value((int64_t)paging->max + 1);
+	kp_value max = kp_int_value((int64_t)(paging->max - paging->page->count) + 1);
 
-	if (paging->retries)
+	if (retries)
 		return kp_read_rows(lease, KP_MAILBOX_DUE_RETRIES, KP_VALUES(session, now, max),
 				    &kp_outgoing_message_record, paging->collecting->memory, rows,
 				    count, err);
@@ -259,52 +259,89 @@ static keep_status read_due(const struct paging *paging, kp_lease *lease,
 			    err);
 }
 
-static keep_status query_page(void *ctx, kp_lease *lease, keep_error *err)
+/* One kind of them, behind what the page has. */
+static keep_status read_kind(const struct paging *paging, kp_lease *lease, bool retries,
+			     keep_error *err)
 {
-	struct paging *paging = ctx;
 	kp_due_page *page = paging->page;
 	keep_outgoing_message *rows = NULL;
+	bool *has_more = retries ? &page->has_retries : &page->has_more;
 	size_t count = 0;
-	kp_arena arena = {.head = NULL};
-	keep_status status =
-		kp_cursors_read(lease, session_of(paging), &arena, &paging->cursors, err);
+	keep_status status = read_due(paging, lease, retries, &rows, &count, err);
 
-	*page = (kp_due_page){.due_at = paging->after_due_at,
-			      .seq = paging->after_seq,
-			      .bytes = paging->bytes_before};
-	if (status == KEEP_OK)
-		status = read_due(paging, lease, &rows, &count, err);
-	if (status == KEEP_OK)
-		page->items = kp_arena_alloc(paging->collecting->memory,
-					     (count + 1) * sizeof *page->items);
-	if (status == KEEP_OK && !page->items)
-		status = kp_fail_memory(err, "messages");
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
 		kp_due *item = &page->items[page->count];
 
 		/* One is read whatever it takes, so that every call gets on. */
-		if (i == paging->max ||
-		    (i && (page->bytes > PAGE_BYTES_MAX ||
-			   kp_monotonic_ns() > paging->collecting->deadline_ns))) {
-			page->has_more = true;
+		if (page->count == paging->max ||
+		    (page->count && (page->bytes > PAGE_BYTES_MAX ||
+				     kp_monotonic_ns() > paging->collecting->deadline_ns))) {
+			*has_more = true;
 			break;
 		}
 		*item = (kp_due){.outgoing = rows[i]};
 		status = read_message(paging, lease, item, err);
 		page->bytes += item->message.content.len;
-		page->due_at = rows[i].due_at;
-		page->seq = rows[i].seq;
 		page->count++;
+		if (!retries) {
+			page->due_at = rows[i].due_at;
+			page->seq = rows[i].seq;
+		}
 	}
-	kp_arena_release(&arena);
 	return status;
 }
 
-keep_status kp_collect_due(const kp_collecting *collecting, bool retries, size_t max,
+static keep_status read_next(const kp_collecting *collecting, kp_lease *lease, keep_error *err)
+{
+	kp_sql_stmt *stmt = NULL;
+	kp_value next = {.is_null = true};
+	bool found = false;
+	keep_status status = kp_lease_bind(lease, KP_MAILBOX_NEXT_OUTGOING,
+					   KP_VALUES(kp_text_value(collecting->session->id),
+						     kp_time_value(collecting->now_ms)),
+					   &stmt, err);
+
+	collecting->out->next_ms = 0;
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &found, err);
+	if (status == KEEP_OK && found)
+		status = kp_sql_column(stmt, 0, KP_TIME, &next, err);
+	if (status == KEEP_OK && !next.is_null)
+		collecting->out->next_ms = next.integer;
+	kp_sql_reset(stmt);
+	return status;
+}
+
+static keep_status query_page(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct paging *paging = ctx;
+	kp_due_page *page = paging->page;
+	keep_session_host host;
+	kp_arena arena = {.head = NULL};
+	keep_status status = kp_session_host_get(lease, session_of(paging), &arena, &host, err);
+
+	*page = (kp_due_page){.due_at = paging->after_due_at,
+			      .seq = paging->after_seq,
+			      .bytes = paging->bytes_before};
+	paging->out_seq = status == KEEP_OK ? host.out_seq : 0;
+	kp_arena_release(&arena);
+	if (status == KEEP_OK)
+		page->items = kp_arena_alloc(paging->collecting->memory,
+					     (paging->max + 1) * sizeof *page->items);
+	if (status == KEEP_OK && !page->items)
+		status = kp_fail_memory(err, "messages");
+	if (status == KEEP_OK && paging->is_first)
+		status = read_kind(paging, lease, true, err);
+	if (status == KEEP_OK)
+		status = read_kind(paging, lease, false, err);
+	return status == KEEP_OK ? read_next(paging->collecting, lease, err) : status;
+}
+
+keep_status kp_collect_due(const kp_collecting *collecting, bool is_first, size_t max,
 			   kp_due_page *page, keep_error *err)
 {
 	struct paging paging = {.collecting = collecting,
-				.retries = retries,
+				.is_first = is_first,
 				.max = max,
 				.page = page,
 				.after_due_at = page->due_at,
@@ -320,27 +357,14 @@ keep_status kp_collect_due(const kp_collecting *collecting, bool retries, size_t
 static keep_status query_next(void *ctx, kp_lease *lease, keep_error *err)
 {
 	const kp_collecting *collecting = ctx;
-	kp_sql_stmt *stmt = NULL;
-	kp_value next = {.is_null = true};
-	bool found = false;
-	keep_status status = kp_lease_bind(lease, KP_MAILBOX_NEXT_OUTGOING,
-					   KP_VALUES(kp_text_value(collecting->session->id),
-						     kp_time_value(collecting->now_ms)),
-					   &stmt, err);
 
-	if (status == KEEP_OK)
-		status = kp_sql_step(stmt, &found, err);
-	if (status == KEEP_OK && found)
-		status = kp_sql_column(stmt, 0, KP_TIME, &next, err);
-	if (status == KEEP_OK && !next.is_null)
-		collecting->out->next_ms = next.integer;
-	kp_sql_reset(stmt);
-	return status;
+	return read_next(collecting, lease, err);
 }
 
-keep_status kp_collect_next(kp_collecting *collecting, keep_error *err)
+keep_status kp_collect_next(const kp_collecting *collecting, keep_error *err)
 {
-	collecting->out->next_ms = 0;
-	return kp_session_read(collecting->mailbox, collecting->session->id, query_next, collecting,
+	kp_collecting asked = *collecting;
+
+	return kp_session_read(collecting->mailbox, collecting->session->id, query_next, &asked,
 			       err);
 }

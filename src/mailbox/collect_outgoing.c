@@ -23,7 +23,6 @@
 
 enum {
 	SEQS_MAX = 100,     /* rows of one transaction */
-	ROUNDS_MAX = 10,    /* transactions of one call */
 	LOG_LINES_MAX = 10, /* of one call */
 	KEY_SIZE = 32,
 	LOOK_AFTER_MS = 60000
@@ -137,6 +136,19 @@ static keep_status read_row(kp_sql_stmt *stmt, kp_arena *arena, keep_outbound_me
 	return status;
 }
 
+/* *refused says what is wrong with a row that could be read; absent: nothing. */
+static keep_status judge(keep_outbound_message *message, kp_arena *arena, keep_bytes *refused,
+			 keep_error *err)
+{
+	keep_error why = KEEP_ERROR_INIT;
+	keep_status status = judge_message(message, &why);
+
+	*refused = (keep_bytes){.data = NULL};
+	if (status == KEEP_NO_MEMORY)
+		return kp_fail_memory(err, "a message of the agent's");
+	return status == KEEP_OK ? status : refuse(arena, why.message, refused, err);
+}
+
 keep_status kp_outbound_judge(kp_lease *lease, keep_bytes session, int64_t seq, kp_arena *arena,
 			      keep_outbound_message *out, keep_bytes *refused, keep_error *err)
 {
@@ -158,10 +170,7 @@ keep_status kp_outbound_judge(kp_lease *lease, keep_bytes session, int64_t seq, 
 	out->seq = seq;
 	if (reason)
 		return refuse(arena, reason, refused, err);
-	status = judge_message(out, &why);
-	if (status == KEEP_NO_MEMORY)
-		return kp_fail_memory(err, "a message of the agent's");
-	return status == KEEP_OK ? status : refuse(arena, why.message, refused, err);
+	return judge(out, arena, refused, err);
 }
 
 /* ---------------------------------------------------------------- reading new rows */
@@ -173,25 +182,24 @@ typedef struct row {
 	keep_bytes address, refused;
 } row;
 
-struct taking {
+struct kp_new_rows {
 	const kp_collecting *collecting;
 	kp_arena arena;
-	kp_cursors cursors;
+	kp_cursors cursors; /* texts are the caller's */
 	row rows[2 * SEQS_MAX];
 	size_t count;
 	int64_t last_seq;
 	bool has_more;
 	int64_t refused; /* of one run of apply */
-	bool moved;
 	int logged;
 };
 
-static keep_bytes session_of(const struct taking *taking)
+static keep_bytes session_of(const kp_new_rows *taking)
 {
 	return taking->collecting->session->id;
 }
 
-static row *add_row(struct taking *taking, int64_t seq)
+static row *add_row(kp_new_rows *taking, int64_t seq)
 {
 	row *added = &taking->rows[taking->count++];
 
@@ -201,7 +209,7 @@ static row *add_row(struct taking *taking, int64_t seq)
 }
 
 /* What a look needs of a row; its content is let go. */
-static keep_status keep_row(struct taking *taking, const keep_outbound_message *message,
+static keep_status keep_row(kp_new_rows *taking, const keep_outbound_message *message,
 			    keep_bytes refused, keep_error *err)
 {
 	row *added = add_row(taking, message->seq);
@@ -221,14 +229,14 @@ static keep_status keep_row(struct taking *taking, const keep_outbound_message *
 }
 
 /* After the cursor began anew: what both sides have forgotten is not delivered again. */
-static bool is_pruned(const struct taking *taking, const keep_outbound_message *message)
+static bool is_pruned(const kp_new_rows *taking, const keep_outbound_message *message)
 {
 	return taking->cursors.out_seq == 0 && taking->cursors.stored_seq > 0 &&
 	       taking->cursors.has_prune_before &&
 	       message->timestamp < taking->cursors.prune_before;
 }
 
-static keep_status read_seqs(const struct taking *taking, kp_lease *lease, size_t statement,
+static keep_status read_seqs(const kp_new_rows *taking, kp_lease *lease, size_t statement,
 			     const kp_value *values, size_t value_count, int64_t seqs[SEQS_MAX],
 			     size_t *count, keep_error *err)
 {
@@ -252,8 +260,8 @@ static keep_status read_seqs(const struct taking *taking, kp_lease *lease, size_
 	return status;
 }
 
-static keep_status read_reachable(struct taking *taking, kp_lease *lease, int64_t reach,
-				  keep_error *err)
+static keep_status read_one_by_one(kp_new_rows *taking, kp_lease *lease, int64_t reach,
+				   keep_error *err)
 {
 	int64_t seqs[SEQS_MAX];
 	size_t count = 0;
@@ -284,8 +292,64 @@ static keep_status read_reachable(struct taking *taking, kp_lease *lease, int64_
 	return status;
 }
 
+/* All of them by one statement: what nearly always succeeds. A row that cannot be read is found by
+   reading one by one. */
+static keep_status read_together(kp_new_rows *taking, kp_lease *lease, int64_t reach,
+				 keep_error *why)
+{
+	kp_sql_stmt *stmt = NULL;
+	kp_arena arena = {.head = NULL};
+	bool has_row = false;
+	size_t looked_at = 0;
+	keep_status status = kp_lease_bind(lease, KP_MAILBOX_NEW_OUTBOUND,
+					   KP_VALUES(kp_text_value(session_of(taking)),
+						     kp_int_value(taking->cursors.out_seq),
+						     kp_int_value(reach), kp_int_value(SEQS_MAX)),
+					   &stmt, why);
+
+	while (status == KEEP_OK) {
+		keep_outbound_message message;
+		keep_bytes refused;
+
+		status = kp_sql_step(stmt, &has_row, why);
+		if (status != KEEP_OK || !has_row)
+			break;
+		status =
+			kp_record_read(stmt, 0, &kp_outbound_message_record, &message, &arena, why);
+		if (status == KEEP_OK && looked_at && message.seq == taking->last_seq)
+			status = kp_fail(why, KEEP_CORRUPT, "two messages have one number");
+		if (status == KEEP_OK)
+			status = judge(&message, &arena, &refused, why);
+		if (status == KEEP_OK && (refused.data || !is_pruned(taking, &message)))
+			status = keep_row(taking, &message, refused, why);
+		if (status == KEEP_OK)
+			taking->last_seq = message.seq;
+		looked_at++;
+		kp_arena_release(&arena);
+	}
+	kp_arena_release(&arena);
+	kp_sql_reset(stmt);
+	taking->has_more = status == KEEP_OK && looked_at == SEQS_MAX;
+	return status;
+}
+
+static keep_status read_reachable(kp_new_rows *taking, kp_lease *lease, int64_t reach,
+				  keep_error *err)
+{
+	keep_error why = KEEP_ERROR_INIT;
+	keep_status status = read_together(taking, lease, reach, &why);
+
+	if (status == KEEP_OK)
+		return status;
+	if (status != KEEP_CORRUPT)
+		return kp_fail(err, status, "%s", why.message);
+	taking->count = 0;
+	taking->last_seq = taking->cursors.out_seq;
+	return read_one_by_one(taking, lease, reach, err);
+}
+
 /* Invariant 4. */
-static keep_status read_out_of_reach(struct taking *taking, kp_lease *lease, int64_t reach,
+static keep_status read_out_of_reach(kp_new_rows *taking, kp_lease *lease, int64_t reach,
 				     keep_error *err)
 {
 	int64_t seqs[SEQS_MAX];
@@ -302,9 +366,23 @@ static keep_status read_out_of_reach(struct taking *taking, kp_lease *lease, int
 	return status;
 }
 
-static keep_status query_rows(void *ctx, kp_lease *lease, keep_error *err)
+/* When sweep has to look after what is taken over here, whatever becomes of this process. */
+static int64_t due_of(const kp_new_rows *taking)
 {
-	struct taking *taking = ctx;
+	int64_t soon_ms = taking->collecting->now_ms + LOOK_AFTER_MS, due_ms = 0;
+
+	for (size_t i = 0; i < taking->count; i++) {
+		int64_t at = taking->rows[i].due_at > soon_ms ? taking->rows[i].due_at : soon_ms;
+
+		if (!due_ms || at < due_ms)
+			due_ms = at;
+	}
+	return due_ms;
+}
+
+keep_status kp_new_rows_read(kp_new_rows *taking, kp_lease *lease, const kp_cursors *cursors,
+			     kp_news *news, keep_error *err)
+{
 	int64_t reach = 0, last_in = 0;
 	bool found = false;
 	keep_status status;
@@ -312,16 +390,22 @@ static keep_status query_rows(void *ctx, kp_lease *lease, keep_error *err)
 	kp_arena_release(&taking->arena);
 	taking->count = 0;
 	taking->has_more = false;
-	status = kp_cursors_read(lease, session_of(taking), &taking->arena, &taking->cursors, err);
-	taking->last_seq = taking->cursors.out_seq;
-	if (status == KEEP_OK)
-		status = kp_read_int(lease, KP_MAILBOX_LAST_IN_SEQ,
-				     KP_VALUES(kp_text_value(session_of(taking))), &last_in, &found,
-				     err);
+	taking->cursors = *cursors;
+	taking->last_seq = cursors->out_seq;
+	status = kp_read_int(lease, KP_MAILBOX_LAST_IN_SEQ,
+			     KP_VALUES(kp_text_value(session_of(taking))), &last_in, &found, err);
 	reach = (last_in > taking->last_seq ? last_in : taking->last_seq) + KP_OUT_REACH;
 	if (status == KEEP_OK)
 		status = read_reachable(taking, lease, reach, err);
-	return status == KEEP_OK ? read_out_of_reach(taking, lease, reach, err) : status;
+	if (status == KEEP_OK)
+		status = read_out_of_reach(taking, lease, reach, err);
+	*news = (kp_news){
+		.is_news = taking->count || taking->last_seq != cursors->stored_seq,
+		.has_more = taking->has_more,
+		.last = taking->last_seq,
+		.due_ms = due_of(taking),
+	};
+	return status;
 }
 
 /* ---------------------------------------------------------------- taking over */
@@ -334,7 +418,7 @@ static keep_status look_up(kp_lease *lease, keep_bytes session, keep_bytes key, 
 			   KP_VALUES(kp_text_value(session), kp_text_value(key)), seq, known, err);
 }
 
-static keep_status refuse_row(struct taking *taking, kp_lease *lease, const row *refused,
+static keep_status refuse_row(kp_new_rows *taking, kp_lease *lease, const row *refused,
 			      keep_bytes key, keep_bytes reason, keep_error *err)
 {
 	kp_settlement done = {.session = session_of(taking),
@@ -348,8 +432,7 @@ static keep_status refuse_row(struct taking *taking, kp_lease *lease, const row 
 	return kp_delivery_settle(lease, &done, err);
 }
 
-static keep_status take_row(struct taking *taking, kp_lease *lease, const row *taken,
-			    keep_error *err)
+static keep_status take_row(kp_new_rows *taking, kp_lease *lease, const row *taken, keep_error *err)
 {
 	keep_bytes numbered = keep_bytes_of(taken->numbered_key);
 	keep_bytes reason = taken->refused;
@@ -379,20 +462,17 @@ static keep_status take_row(struct taking *taking, kp_lease *lease, const row *t
 	return status == KEEP_OK ? kp_sql_queue(stmt, err) : status;
 }
 
-static keep_status apply_rows(void *ctx, kp_lease *lease, keep_error *err)
+keep_status kp_new_rows_apply(kp_new_rows *taking, kp_lease *lease, keep_error *err)
 {
-	struct taking *taking = ctx;
-	keep_status status;
+	keep_status status = KEEP_OK;
 
 	taking->refused = 0;
-	status = kp_cursors_move(lease, session_of(taking), &taking->cursors,
-				 taking->cursors.ack_change, taking->last_seq, &taking->moved, err);
-	for (size_t i = 0; status == KEEP_OK && taking->moved && i < taking->count; i++)
+	for (size_t i = 0; status == KEEP_OK && i < taking->count; i++)
 		status = take_row(taking, lease, &taking->rows[i], err);
 	return status;
 }
 
-static void log_refused(struct taking *taking)
+static void log_refused(kp_new_rows *taking)
 {
 	for (size_t i = 0; i < taking->count; i++) {
 		const row *refused = &taking->rows[i];
@@ -406,63 +486,31 @@ static void log_refused(struct taking *taking)
 	}
 }
 
-/* When sweep has to look after what is taken over here, whatever becomes of this process. */
-static int64_t due_of(const struct taking *taking)
+void kp_new_rows_tell(kp_new_rows *taking)
 {
-	int64_t soon_ms = taking->collecting->now_ms + LOOK_AFTER_MS, due_ms = 0;
-
-	for (size_t i = 0; i < taking->count; i++) {
-		int64_t at = taking->rows[i].due_at > soon_ms ? taking->rows[i].due_at : soon_ms;
-
-		if (!due_ms || at < due_ms)
-			due_ms = at;
-	}
-	return due_ms;
+	taking->collecting->out->refused += taking->refused;
+	log_refused(taking);
 }
 
-static keep_status take_round(struct taking *taking, bool *again, keep_error *err)
+keep_status kp_new_rows_make(const kp_collecting *collecting, kp_new_rows **out, keep_error *err)
 {
-	const kp_collecting *collecting = taking->collecting;
-	kp_session_change change = {.session = session_of(taking), .mode = KP_SQL_WRITE_SOON};
-	keep_status status =
-		kp_session_read(collecting->mailbox, session_of(taking), query_rows, taking, err);
-
-	*again = false;
-	if (status != KEEP_OK || (!taking->count && taking->last_seq == taking->cursors.stored_seq))
-		return status;
-	change.due_ms = due_of(taking);
-	kp_moment("mailbox.outgoing_read");
-	status = kp_session_write(collecting->mailbox, &change, apply_rows, taking, err);
-	kp_moment("mailbox.outgoing_taken");
-	if (status != KEEP_OK)
-		return status;
-	*again = taking->has_more || !taking->moved;
-	if (taking->moved) {
-		collecting->out->refused += taking->refused;
-		log_refused(taking);
-	}
+	*out = kp_alloc_zero(sizeof **out);
+	if (!*out)
+		return kp_fail_memory(err, "messages of an agent");
+	(*out)->collecting = collecting;
 	return KEEP_OK;
 }
 
-keep_status kp_collect_outgoing(const kp_collecting *collecting, keep_error *err)
+void kp_new_rows_free(kp_new_rows **taking)
 {
-	struct taking *taking = kp_alloc_zero(sizeof *taking);
-	bool again = true;
-	keep_status status = KEEP_OK;
+	kp_new_rows *closing = *taking;
 
-	if (!taking)
-		return kp_fail_memory(err, "messages of an agent");
-	taking->collecting = collecting;
-	for (int round = 0; status == KEEP_OK && again && round < ROUNDS_MAX; round++) {
-		status = take_round(taking, &again, err);
-		if (again && kp_monotonic_ns() > collecting->deadline_ns)
-			break;
-	}
-	if (taking->logged > LOG_LINES_MAX)
+	if (!closing)
+		return;
+	*taking = NULL;
+	if (closing->logged > LOG_LINES_MAX)
 		kp_log(KEEP_LOG_WARNING, "session %" KP_PRI ": %d messages more are refused",
-		       KP_ARG(session_of(taking)), taking->logged - LOG_LINES_MAX);
-	collecting->out->has_more |= again && status == KEEP_OK;
-	kp_arena_release(&taking->arena);
-	kp_free(taking);
-	return status;
+		       KP_ARG(session_of(closing)), closing->logged - LOG_LINES_MAX);
+	kp_arena_release(&closing->arena);
+	kp_free(closing);
 }

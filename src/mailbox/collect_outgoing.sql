@@ -16,6 +16,15 @@ WHERE @{session_id = $1 AND} seq > $2 AND seq <= $3
   AND seq = CAST(seq AS bigint) AND $1 IS NOT NULL
 ORDER BY seq LIMIT $4;
 
+-- name: new_outbound
+-- The same, whole rows.
+SELECT CAST($1 AS text), id, seq, in_reply_to, timestamp, deliver_after, recurrence, kind,
+  platform_id, channel_type, thread_id,
+  @{CASE WHEN octet_length(content) <= 1048576 THEN} content @{END}
+FROM messages_out
+WHERE @{session_id = $1 AND} seq > $2 AND seq <= $3
+ORDER BY seq LIMIT $4;
+
 -- name: out_seqs_out_of_reach
 -- Numbers above $2 that were not refused yet; $3 how many.
 SELECT CAST(seq AS bigint) FROM messages_out

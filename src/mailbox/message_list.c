@@ -31,7 +31,13 @@ static keep_status query_messages(void *ctx, kp_lease *lease, keep_error *err)
 		kp_text_value(listing->status),
 	};
 	bool has_status = listing->status.data != NULL;
+	keep_session_host host;
+	keep_status status =
+		kp_session_host_get(lease, listing->session, listing->arena, &host, err);
 
+	/* Where sessions share a table, one that is not there would look empty. */
+	if (status != KEEP_OK)
+		return status;
 	return kp_read_rows(
 		lease, has_status ? KP_MAILBOX_LIST_INBOUND_OF_STATUS : KP_MAILBOX_LIST_INBOUND,
 		values, has_status ? 4 : 3, &kp_inbound_message_record, listing->arena,

@@ -45,27 +45,26 @@ enum { FIELDS_MAX = 64 };
 
 /* ---------------------------------------------------------------- what a file has */
 
-/* Which of a record's fields a table has; none: it is not there. */
+/* Which of a record's fields a table has; none: it is not there. Not by a table-valued pragma: that
+   holds a lock on main while it waits for one on other (side.c, invariant 7). */
 static keep_status look_at_table(kp_sql_conn *conn, const char *schema, const kp_record *record,
 				 bool has[FIELDS_MAX], bool *is_there, keep_error *err)
 {
+	char sql[160];
 	kp_sql_stmt *stmt = NULL;
 	bool has_row = false;
-	keep_status status =
-		kp_sql_prepare(conn, "SELECT name FROM pragma_table_info(?1, ?2)", &stmt, err);
+	keep_status status;
 
 	*is_there = false;
 	memset(has, 0, FIELDS_MAX * sizeof *has);
-	if (status == KEEP_OK)
-		status = kp_sql_bind_text(stmt, 1, keep_bytes_of(record->table), err);
-	if (status == KEEP_OK)
-		status = kp_sql_bind_text(stmt, 2, keep_bytes_of(schema), err);
+	snprintf(sql, sizeof sql, "PRAGMA %s.table_info(\"%s\")", schema, record->table);
+	status = kp_sql_prepare(conn, sql, &stmt, err);
 	while (status == KEEP_OK && (status = kp_sql_step(stmt, &has_row, err)) == KEEP_OK &&
 	       has_row) {
 		keep_bytes name = {.data = NULL};
 
 		*is_there = true;
-		status = kp_sql_column_bytes(stmt, 0, KP_TEXT, &name, err);
+		status = kp_sql_column_bytes(stmt, 1, KP_TEXT, &name, err);
 		for (size_t i = 0; status == KEEP_OK && i < record->field_count; i++)
 			has[i] |= kp_bytes_equal(name, keep_bytes_of(record->fields[i].name));
 	}

@@ -178,9 +178,9 @@ static keep_status write_files(keep_mailbox *mailbox, const kp_session_change *a
 		return status;
 	change.closes = session->is_closed;
 	for (int tries = 0; tries < MARK_TRIES; tries++) {
-		bool needs_mark = asked->due_ms &&
-				  (!session->marked || asked->due_ms < session->due_ms ||
-				   session->due_ms <= kp_clock_ms());
+		bool needs_mark =
+			asked->due_ms && (!session->marked || asked->due_ms < session->due_ms ||
+					  session->due_ms <= kp_clock_ms());
 
 		change.relies_on_mark = asked->due_ms && !needs_mark;
 		change.mark_is_gone = false;

@@ -28,6 +28,10 @@
  *      look the same, so it must have been in the way for RECOVER_AFTER_MS.
  *   6. A page that was read while it was written is read again: all of the call, on a new
  * connection, TORN_TRIES times.
+ *   7. With rollback journals, who reads both files begins with inbound.db, on either side: a
+ * commit waits for its file's readers, and keeps new ones waiting, so that readers which hold one
+ * file and wait for the other could stand in a ring. Who writes waits for no reader before its
+ *      commit, and has let go of the other file by then.
  *
  * What it does not do: know what the tables mean.
  *
@@ -272,12 +276,31 @@ static keep_status change_once(kp_side *side, kp_sql_mode mode, kp_apply *apply,
 	return status;
 }
 
+/* Invariant 7. */
+static keep_status lock_in_order(const kp_side *side, keep_error *err)
+{
+	const unsigned logs = KP_SQL_LOG | KP_SQL_OTHER_LOG;
+	kp_sql_conn *conn = side->lease.conn;
+
+	if ((conn->caps & logs) == logs)
+		return KEEP_OK;
+	return kp_sql_script(conn,
+			     side->kind == KP_SIDE_HOST
+				     ? "SELECT 1 FROM main.sqlite_schema LIMIT 1;"
+				       "SELECT 1 FROM other.sqlite_schema LIMIT 1"
+				     : "SELECT 1 FROM other.sqlite_schema LIMIT 1;"
+				       "SELECT 1 FROM main.sqlite_schema LIMIT 1",
+			     err);
+}
+
 static keep_status read_once(kp_side *side, kp_query *query, void *ctx, keep_error *err)
 {
 	keep_status status = enter(side, KP_SQL_READ, err);
 
 	if (status == KEEP_OK) {
-		status = query(ctx, &side->lease, err);
+		status = lock_in_order(side, err);
+		if (status == KEEP_OK)
+			status = query(ctx, &side->lease, err);
 		kp_sql_rollback(side->lease.conn);
 	}
 	leave(side);

@@ -341,16 +341,13 @@ static void take_print(const char *folder, const char *name, int64_t print[2])
 {
 	char path[PATH_MAX];
 	struct stat st;
-	struct timespec now;
 	int64_t age_ms;
 
 	print[0] = print[1] = 0;
 	if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path ||
 	    lstat(path, &st) != 0)
 		return;
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	age_ms = (int64_t)(now.tv_sec - st.st_mtim.tv_sec) * 1000 +
-		 (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
+	age_ms = kp_clock_ms() - (int64_t)st.st_mtim.tv_sec * 1000 - st.st_mtim.tv_nsec / 1000000;
 	print[0] = (int64_t)st.st_size;
 	print[1] = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 	if (age_ms < FRESH_MS)

@@ -19,8 +19,7 @@
 
 #define NOW INT64_C(1780000000000)
 
-static const char *const moments[] = {"acks_read", "acks_taken", "outgoing_read", "outgoing_taken",
-				      "collect_handed"};
+static const char *const moments[] = {"news_read", "news_taken", "collect_handed"};
 
 static int collect_elsewhere(const char *url, const char *session)
 {
