@@ -236,19 +236,27 @@ static void look_around(kp_side *side)
 		kp_side_close(side);
 }
 
-/* Invariant 2. An idle connection whose file went away is replaced, and that is no failure. */
+/* Invariant 2. An idle connection whose file went away is replaced, and that is no failure. A
+   writing transaction looks at the files as it begins. */
 static keep_status enter(kp_side *side, kp_sql_mode mode, keep_error *err)
 {
+	bool was_open;
 	keep_status status;
 
 	if (side->lease.conn &&
-	    (side->lease.conn->broken || kp_sql_check(side->lease.conn, NULL) != KEEP_OK))
+	    (side->lease.conn->broken ||
+	     (mode == KP_SQL_READ && kp_sql_check(side->lease.conn, NULL) != KEEP_OK)))
 		kp_side_close(side);
 	look_around(side);
+	was_open = side->lease.conn != NULL;
 	status = kp_side_open(side, err);
 	if (status == KEEP_OK)
 		status = kp_sql_begin(side->lease.conn, mode, err);
-	return status;
+	if (status == KEEP_OK || !was_open || !side->lease.conn || !side->lease.conn->broken)
+		return status;
+	kp_side_close(side);
+	status = kp_side_open(side, err);
+	return status == KEEP_OK ? kp_sql_begin(side->lease.conn, mode, err) : status;
 }
 
 static void leave(kp_side *side)

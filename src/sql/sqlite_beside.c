@@ -297,7 +297,7 @@ static void note_mode(struct kp_sqlite *conn)
 static keep_status look_beside(struct kp_sqlite *conn, keep_error *err)
 {
 	struct stat st;
-	keep_status status;
+	keep_status status = KEEP_OK;
 
 	if (lstat(conn->beside, &st) != 0 || st.st_dev != conn->beside_place[0] ||
 	    st.st_ino != conn->beside_place[1]) {
@@ -308,7 +308,9 @@ static keep_status look_beside(struct kp_sqlite *conn, keep_error *err)
 	if ((conn->base.caps & KP_SQL_OTHER_LOG) &&
 	    is_map_cut(sqlite3_db_filename(conn->db, "other")))
 		return fail_map(conn, conn->beside, err);
-	status = check_neighbours(conn->beside, err);
+	/* In WAL mode they are open; without a log its journal is opened by each transaction. */
+	if (!(conn->base.caps & KP_SQL_OTHER_LOG))
+		status = check_neighbours(conn->beside, err);
 	if (status != KEEP_OK)
 		conn->base.broken = true;
 	else if (!conn->base.broken)
