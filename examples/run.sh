@@ -1,6 +1,7 @@
 #!/bin/sh
 # What `make run` shows: a home is made, a chat is kept, watched, counted and forgotten; then a gateway
-# takes a message in, finds who is to answer, hands the answer out, and lets a task come due.
+# takes a message in, finds who is to answer, hands the answer out, and lets a task come due; and a
+# mailbox gives a message to an agent, which is any program, and takes its answer.
 #
 #     examples/run.sh build/keep
 #
@@ -103,6 +104,33 @@ show 'keep gateway history home telegram:ada'
 say 'A remark for the agent rides on its next message:'
 show 'keep gateway enqueue_system_message home travel timed fired "the task <morning> came due"'
 show 'keep gateway flush_system_messages home travel'
+
+say 'The mailbox is the third store: an agent, a chat, and who serves whom.'
+show 'keep mailbox put_agent_group home Travel travel --id travel'
+show 'keep mailbox put_messaging_group home telegram ada --id ada'
+show 'keep mailbox wire home ada travel --id ada-travel'
+
+say 'A message comes in; each conversation is a session, with a folder that its agent works in:'
+show "keep mailbox route home telegram ada '{\"text\":\"Is the train on time?\"}' --message-id 17 >routed"
+session=$(keep mailbox list_sessions home | cut -f 1)
+agent_folder=$(keep mailbox session_place home "$session")
+export session agent_folder
+show 'head -3 routed'
+show 'keep mailbox messages home $session | cut -f 1,3,4'
+
+say 'Any program is the agent. It gets the text, and what it prints is the answer:'
+show "keep agent \$agent_folder --once --text -- sed 's/.*/You ask: &/'"
+
+say 'The host takes the answer over, says that it is about to send it, and what became of it:'
+show 'keep mailbox collect home $session >collected'
+show "cut -f 8-12 collected | grep text"
+answer=$(cut -f 2-3 collected | sed -n 's/\t3$//p')
+export answer
+show 'keep mailbox begin_delivery home $session $answer'
+show 'keep mailbox complete_delivery home $session $answer 1 delivered --platform-message-id 18'
+
+say 'Where is message 17 now?'
+show "keep mailbox trace home 17 | grep -e '^state' -e '^  '"
 
 say 'All of it was in one folder, which is gone now. Read on:'
 cat <<'END'

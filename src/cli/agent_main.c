@@ -21,7 +21,8 @@ static keep_status refuse(const kp_sql_options *options, kp_sql_conn **out, keep
 		       "place: keep-agent opens folders alone; for a server: keep agent");
 }
 
-/* No connection is ever opened, so nothing else of it is reached. */
+/* Nothing else of it is reached: sql_doors.c calls a driver's other members through a connection,
+   and `open` alone makes one, which refuses. */
 const kp_sql_driver kp_sql_postgres = {.abi = KP_SQL_DRIVER_ABI,
 				       .name = "postgres",
 				       .dialect = KP_DIALECT_POSTGRES,

@@ -116,11 +116,12 @@ static void abandon_command(void *ctx)
 	agent_command *self = ctx;
 
 	for (unsigned i = 0; i < self->started; i++) {
-		int group = atomic_load(&self->workers[i].group);
+		int group;
 
+		give_back(&self->workers[i]); /* before its program's end can be a failure */
+		group = atomic_load(&self->workers[i].group);
 		if (group > 0)
 			(void)kill(-group, SIGKILL);
-		give_back(&self->workers[i]);
 	}
 }
 
@@ -402,8 +403,14 @@ static keep_status run_message(agent_worker *worker, const keep_claimed *claimed
 	request.input = kp_buffer_bytes(&input);
 	if (status == KEEP_OK)
 		status = cli_child_run(&request, &result, err);
-	if (status == KEEP_OK && !worker->is_lost)
+	/* Either this reports, or the second signal has given the message back. */
+	pthread_mutex_lock(&worker->mutex);
+	if (status == KEEP_OK && !worker->is_lost && worker->id[0]) {
 		status = report_result(worker, &result, arena, err);
+		if (status == KEEP_OK)
+			worker->id[0] = '\0';
+	}
+	pthread_mutex_unlock(&worker->mutex);
 	cli_child_result_release(&result);
 	keep_buffer_release(&input);
 	return status;

@@ -53,33 +53,36 @@ static keep_status write_and_tell(keep_agent *agent, kp_apply *apply, void *ctx,
 keep_status kp_agent_write(keep_agent *agent, kp_sql_mode mode, bool rings, kp_apply *apply,
 			   void *ctx, keep_error *err)
 {
+	keep_error why = KEEP_ERROR_INIT;
 	keep_status status;
 
 	if (agent->database && rings && agent->listens)
-		status = write_and_tell(agent, apply, ctx, err);
+		status = write_and_tell(agent, apply, ctx, &why);
 	else if (agent->database)
-		status = kp_database_write(agent->database, apply, ctx, err);
+		status = kp_database_write(agent->database, apply, ctx, &why);
 	else
-		status = kp_side_change(&agent->side, mode, apply, ctx, err);
+		status = kp_side_change(&agent->side, mode, apply, ctx, &why);
 	if (status == KEEP_OK)
 		kp_moment("mailbox.agent_committed");
 	if (rings && (status == KEEP_OK || status == KEEP_UNCERTAIN))
 		kp_bell_ring(&agent->out);
-	return status;
+	return kp_mailbox_tell_failure(status, &why, err);
 }
 
 keep_status kp_agent_read(keep_agent *agent, kp_query *query, void *ctx, keep_error *err)
 {
 	kp_lease *lease = NULL;
+	keep_error why = KEEP_ERROR_INIT;
 	keep_status status;
 
 	if (!agent->database)
 		return kp_side_read(&agent->side, query, ctx, err);
-	status = kp_database_read(agent->database, &lease, err);
+	status = kp_database_read(agent->database, &lease, &why);
 	if (status == KEEP_OK)
-		status = query(ctx, lease, err);
-	kp_database_read_end(agent->database, &lease);
-	return status;
+		status = query(ctx, lease, &why);
+	if (lease)
+		kp_database_read_end(agent->database, &lease);
+	return kp_mailbox_tell_failure(status, &why, err);
 }
 
 /* ---------------------------------------------------------------- open and close */

@@ -20,7 +20,8 @@
  *   2. An acknowledgement changes the row of its own owner and attempt or nothing.
  *   3. A claim need not be synced: a power cut takes it and its claimer together. What
  *      acknowledges is synced.
- *   4. A claim that finds nothing writes nothing and takes no turn.
+ *   4. A claim that finds nothing writes nothing, and takes no turn unless a wait has just found
+ *      something that somebody else took meanwhile.
  *   5. Claims of a process that lives end by their lease alone. Those of one that is provably gone
  *      end when there is nothing else to claim.
  *
@@ -43,6 +44,7 @@ static const char *const kind_names[KINDS] = {
 struct looking {
 	keep_agent *agent;
 	kp_value kinds[KINDS]; /* NULL: not wanted; kind_names says which */
+	bool is_all;           /* every kind is */
 	int64_t now_ms;
 	bool found;
 	int64_t due_ms;   /* when something may change by itself; 0: not known */
@@ -174,6 +176,8 @@ keep_status kp_agent_look_for_claimable(void *ctx, keep_agent *agent, bool *foun
 	if (status == KEEP_OK)
 		status = kp_agent_read(agent, query_looking, &looking, err);
 	*found = status == KEEP_OK && (looking.found || looking.gone_count);
+	if (status == KEEP_OK && looking.found)
+		atomic_store(&agent->has_found, true);
 	*due_ms = looking.due_ms;
 	kp_arena_release(&arena);
 	return status;
@@ -223,20 +227,10 @@ static keep_status read_claimable(struct claiming *claiming, kp_sql_stmt *stmt, 
 	return KEEP_OK;
 }
 
-/* The rows of up to four kinds, as far as there is room. */
-static keep_status gather(struct claiming *claiming, kp_lease *lease, const kp_value kinds[4],
-			  keep_error *err)
+static keep_status gather_rows(struct claiming *claiming, kp_sql_stmt *stmt, keep_error *err)
 {
-	const struct looking *looking = claiming->looking;
-	kp_sql_stmt *stmt = NULL;
 	bool has_row = false;
-	keep_status status = kp_lease_bind(
-		lease, KP_MAILBOX_CLAIMABLE,
-		KP_VALUES(kp_text_value(kp_agent_id(looking->agent)),
-			  kp_time_value(looking->now_ms),
-			  kp_int_value((int64_t)(claiming->max - claiming->out->count)), kinds[0],
-			  kinds[1], kinds[2], kinds[3]),
-		&stmt, err);
+	keep_status status = KEEP_OK;
 
 	while (status == KEEP_OK && claiming->out->count < claiming->max) {
 		status = kp_sql_step(stmt, &has_row, err);
@@ -245,6 +239,75 @@ static keep_status gather(struct claiming *claiming, kp_lease *lease, const kp_v
 		status = read_claimable(claiming, stmt, err);
 	}
 	kp_sql_reset(stmt);
+	return status;
+}
+
+/* The rows of up to four kinds, as far as there is room. */
+static keep_status gather(struct claiming *claiming, kp_lease *lease, const kp_value kinds[4],
+			  keep_error *err)
+{
+	const struct looking *looking = claiming->looking;
+	kp_sql_stmt *stmt = NULL;
+	keep_status status = kp_lease_bind(
+		lease, KP_MAILBOX_CLAIMABLE,
+		KP_VALUES(kp_text_value(kp_agent_id(looking->agent)),
+			  kp_time_value(looking->now_ms),
+			  kp_int_value((int64_t)(claiming->max - claiming->out->count)), kinds[0],
+			  kinds[1], kinds[2], kinds[3]),
+		&stmt, err);
+
+	return status == KEEP_OK ? gather_rows(claiming, stmt, err) : status;
+}
+
+static bool is_system(const keep_claimed *claimed)
+{
+	return kp_bytes_equal(claimed->message.kind,
+			      KEEP_BYTES(KEEP_INBOUND_MESSAGE_KIND_SYSTEM));
+}
+
+/* `system` rows behind the others; both keep their order. */
+static void part_systems(struct claiming *claiming)
+{
+	keep_claim_list *list = claiming->out;
+	size_t others = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		keep_claimed item = list->items[i];
+		int64_t expired = claiming->expired[i];
+
+		if (is_system(&item))
+			continue;
+		memmove(&list->items[others + 1], &list->items[others],
+			(i - others) * sizeof *list->items);
+		memmove(&claiming->expired[others + 1], &claiming->expired[others],
+			(i - others) * sizeof *claiming->expired);
+		list->items[others] = item;
+		claiming->expired[others++] = expired;
+	}
+}
+
+/* All kinds, while no time has come: the same rows for less. Nothing is gathered when that is not
+   so, or when `system` rows may have taken the room of others. */
+static keep_status gather_now(struct claiming *claiming, kp_lease *lease, keep_error *err)
+{
+	const struct looking *looking = claiming->looking;
+	keep_claim_list *list = claiming->out;
+	kp_sql_stmt *stmt = NULL;
+	size_t systems = 0;
+	keep_status status = kp_lease_bind(lease, KP_MAILBOX_CLAIMABLE_NOW,
+					   KP_VALUES(kp_text_value(kp_agent_id(looking->agent)),
+						     kp_time_value(looking->now_ms),
+						     kp_int_value((int64_t)claiming->max)),
+					   &stmt, err);
+
+	if (status == KEEP_OK)
+		status = gather_rows(claiming, stmt, err);
+	for (size_t i = 0; i < list->count; i++)
+		systems += is_system(&list->items[i]);
+	if (systems && list->count == claiming->max)
+		list->count = 0;
+	else if (systems)
+		part_systems(claiming);
 	return status;
 }
 
@@ -275,10 +338,13 @@ static keep_status apply_claim(void *ctx, kp_lease *lease, keep_error *err)
 						  kp_time_value(looking->now_ms),
 						  kp_text_value(looking->gone[i])),
 					err);
-	if (status == KEEP_OK)
+	if (status == KEEP_OK && looking->is_all)
+		status = gather_now(claiming, lease, err);
+	if (status == KEEP_OK && !claiming->out->count) {
 		status = gather(claiming, lease, &looking->kinds[1], err);
-	if (status == KEEP_OK && claiming->out->count < claiming->max && !system[0].is_null)
-		status = gather(claiming, lease, system, err);
+		if (status == KEEP_OK && claiming->out->count < claiming->max && !system[0].is_null)
+			status = gather(claiming, lease, system, err);
+	}
 	for (size_t i = 0; i < claiming->out->count && status == KEEP_OK; i++)
 		status = take(looking->agent, lease, &claiming->out->items[i], claiming->expired[i],
 			      looking->now_ms, err);
@@ -296,6 +362,25 @@ static keep_status end_of_lease(int64_t lease_ms, int64_t now_ms, int64_t *until
 		return kp_fail(err, KEEP_INVALID, "lease_ms: is negative or ends after all years");
 	*until = now_ms + (lease_ms ? lease_ms : DEFAULT_LEASE_MS);
 	return KEEP_OK;
+}
+
+/* A look has found something. */
+static keep_status claim_found(struct claiming *claiming, keep_error *err)
+{
+	keep_claim_list *out = claiming->out;
+	keep_agent *agent = claiming->looking->agent;
+	keep_status status;
+
+	if (!out->items)
+		out->items = kp_arena_alloc(claiming->arena, claiming->max * sizeof *out->items);
+	if (!out->items)
+		return kp_fail_memory(err, "claims");
+	status = kp_agent_write(agent, KP_SQL_WRITE_SOON, false, apply_claim, claiming, err);
+	if (status != KEEP_OK)
+		*out = (keep_claim_list){.items = NULL};
+	else
+		kp_agent_claimed(agent);
+	return status;
 }
 
 keep_status keep_agent_claim(keep_agent *agent, const keep_claim_request *request, int64_t now_ms,
@@ -316,19 +401,17 @@ keep_status keep_agent_claim(keep_agent *agent, const keep_claim_request *reques
 			      &claiming.lease_until, err);
 	if (status == KEEP_OK)
 		status = choose_kinds(request, looking.kinds, err);
+	looking.is_all = !request || !request->kinds || !request->kind_count;
+	if (status == KEEP_OK && looking.is_all && atomic_exchange(&agent->has_found, false)) {
+		status = claim_found(&claiming, err);
+		if (status != KEEP_OK || out->count)
+			return status;
+	}
 	if (status == KEEP_OK)
 		status = kp_agent_read(agent, query_looking, &looking, err);
 	if (status != KEEP_OK || (!looking.found && !looking.gone_count))
 		return status;
-	out->items = kp_arena_alloc(memory, claiming.max * sizeof *out->items);
-	if (!out->items)
-		return kp_fail_memory(err, "claims");
-	status = kp_agent_write(agent, KP_SQL_WRITE_SOON, false, apply_claim, &claiming, err);
-	if (status != KEEP_OK)
-		*out = (keep_claim_list){.items = NULL};
-	else
-		kp_agent_claimed(agent);
-	return status;
+	return claim_found(&claiming, err);
 }
 
 /* ---------------------------------------------------------------- whose claim it is */

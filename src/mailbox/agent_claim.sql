@@ -18,7 +18,7 @@ FROM (
     SELECT m.seq FROM messages_in m
     LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
     WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after IS NULL
-      AND m.kind IN ($4, $5, $6, $7)
+      AND (m.kind = $4 OR m.kind = $5 OR m.kind = $6 OR m.kind = $7)
       AND (a.message_id IS NULL OR (a.status = 'failed' AND m.void_attempt >= COALESCE(a.attempt, 0))
         OR (a.status = 'processing' AND (a.owner = '' OR a.attempt <= m.void_attempt
           OR (a.lease_until <= $2 AND a.expired + m.tries < 5))))
@@ -31,7 +31,7 @@ FROM (
     SELECT m.seq FROM messages_in m
     LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
     WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after <= $2
-      AND m.kind IN ($4, $5, $6, $7)
+      AND (m.kind = $4 OR m.kind = $5 OR m.kind = $6 OR m.kind = $7)
       AND (a.message_id IS NULL OR (a.status = 'failed' AND m.void_attempt >= COALESCE(a.attempt, 0))
         OR (a.status = 'processing' AND (a.owner = '' OR a.attempt <= m.void_attempt
           OR (a.lease_until <= $2 AND a.expired + m.tries < 5))))
@@ -44,13 +44,34 @@ JOIN messages_in m ON @{m.session_id = $1 AND} m.seq = chosen.seq
 LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
 ORDER BY m.seq;
 
+-- name: claimable_now
+-- The common case, for little: as claimable, of every kind in one order, while no time has come; else
+-- nothing. $2 now, $3 how many.
+SELECT CAST($1 AS text), m.id, m.seq, m.kind, m.timestamp, m.status, m.process_after, m.recurrence,
+  m.tries, m.platform_id, m.channel_type, m.thread_id, m.content, m.dedup_key, m.series_id,
+  m.source_session_id, m.last_error, m.source_out_id, m.scheduled_at, m.time_zone, m.missed,
+  m.stored_at, m.finished_at, m.void_attempt, a.attempt, a.expired,
+  CASE WHEN a.owner = '' THEN 1 ELSE 0 END
+FROM messages_in m
+LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
+WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after IS NULL
+  AND NOT EXISTS (SELECT 1 FROM messages_in d
+    WHERE @{d.session_id = $1 AND} d.status = 'pending' AND d.process_after <= $2)
+  AND (a.message_id IS NULL OR (a.status = 'failed' AND m.void_attempt >= COALESCE(a.attempt, 0))
+    OR (a.status = 'processing' AND (a.owner = '' OR a.attempt <= m.void_attempt
+      OR (a.lease_until <= $2 AND a.expired + m.tries < 5))))
+  AND NOT (m.kind = 'system' AND substr(m.id, 1, 3) = 'qr-' AND EXISTS (
+    SELECT 1 FROM asked_questions q WHERE @{q.session_id = $1 AND} q.question_id IN (substr(m.id, 4),
+      substr(m.id, 4, abs(length(rtrim(m.id, '0123456789')) - 4))) AND q.awaited_until > $2))
+ORDER BY m.process_after, m.seq LIMIT $3;
+
 -- name: has_claimable
 -- 1: claimable would answer something. $2 now, $3 to $7 the kinds.
 SELECT CASE WHEN (EXISTS (
     SELECT 1 FROM messages_in m
     LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
     WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after IS NULL
-      AND m.kind IN ($3, $4, $5, $6, $7)
+      AND (m.kind = $3 OR m.kind = $4 OR m.kind = $5 OR m.kind = $6 OR m.kind = $7)
       AND (a.message_id IS NULL OR (a.status = 'failed' AND m.void_attempt >= COALESCE(a.attempt, 0))
         OR (a.status = 'processing' AND (a.owner = '' OR a.attempt <= m.void_attempt
           OR (a.lease_until <= $2 AND a.expired + m.tries < 5))))
@@ -61,7 +82,7 @@ SELECT CASE WHEN (EXISTS (
     SELECT 1 FROM messages_in m
     LEFT JOIN processing_ack a ON @{a.session_id = m.session_id AND} a.message_id = m.id
     WHERE @{m.session_id = $1 AND} m.status = 'pending' AND m.process_after <= $2
-      AND m.kind IN ($3, $4, $5, $6, $7)
+      AND (m.kind = $3 OR m.kind = $4 OR m.kind = $5 OR m.kind = $6 OR m.kind = $7)
       AND (a.message_id IS NULL OR (a.status = 'failed' AND m.void_attempt >= COALESCE(a.attempt, 0))
         OR (a.status = 'processing' AND (a.owner = '' OR a.attempt <= m.void_attempt
           OR (a.lease_until <= $2 AND a.expired + m.tries < 5))))

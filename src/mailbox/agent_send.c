@@ -343,14 +343,20 @@ keep_status kp_agent_outbound_add(kp_lease *lease, const keep_outbound_message *
 {
 	kp_sql_stmt *stmt = NULL;
 	bool added = false;
-	keep_status status = kp_lease_statement(lease, KP_MAILBOX_ADD_OUTBOUND, &stmt, err);
+	keep_status status = kp_lease_statement(
+		lease, message->seq ? KP_MAILBOX_ADD_OUTBOUND_NEXT : KP_MAILBOX_ADD_OUTBOUND, &stmt,
+		err);
 
 	if (status == KEEP_OK)
 		status = kp_record_bind(stmt, 1, &kp_outbound_message_record, message, err);
 	if (status == KEEP_OK)
 		status = kp_sql_step(stmt, &added, err);
-	if (status == KEEP_OK && added)
+	if (status == KEEP_OK && message->seq) {
+		added = kp_sql_changes(stmt) > 0;
+		sent->seq = message->seq;
+	} else if (status == KEEP_OK && added) {
 		status = kp_sql_column_int(stmt, 0, &sent->seq, err);
+	}
 	kp_sql_reset(stmt);
 	if (status == KEEP_OK && !added)
 		status = kp_fail(err, KEEP_CONFLICT, "id: '%" KP_PRI "' is another message",
@@ -420,6 +426,7 @@ static keep_status apply_sending(void *ctx, kp_lease *lease, keep_error *err)
 	const struct sending *sending = ctx;
 	keep_bytes reply_to = {.data = NULL};
 	bool repeated = false;
+	int64_t last_seq = 0; /* that was given out here */
 	keep_status status = KEEP_OK;
 
 	if (sending->claim_count) {
@@ -435,10 +442,13 @@ static keep_status apply_sending(void *ctx, kp_lease *lease, keep_error *err)
 		keep_outbound_message message =
 			complete(sending->agent, &send, send.id, reply_to, sending->now_ms);
 
+		message.seq = last_seq ? last_seq + 2 : 0;
 		if (!sending->is_given[i])
 			send.id = (keep_bytes){.data = NULL};
 		status = add_or_look(sending->agent, lease, &send, &message, sending->looks,
 				     &sending->sent[i], err);
+		if (status == KEEP_OK && !sending->sent[i].is_duplicate && !sending->looks)
+			last_seq = sending->sent[i].seq;
 		if (status == KEEP_OK && repeated && !sending->sent[i].is_duplicate)
 			status = kp_fail(err, KEEP_CONFLICT, /* invariant 5 */
 					 "message '%" KP_PRI "' was completed before, without "

@@ -9,9 +9,10 @@
  * made when it is missing.
  *
  * Invariants:
- *   1. The message's id in the target follows from the source's session and row, and the target is
- *      written down in the source before anything is stored in the target: whatever is repeated
- *      after a crash, and whatever was closed or made meanwhile, the message is there once.
+ *   1. The message's id in the target follows from the source's session and the delivery's key, and
+ *      the target is written down in the source before anything is stored in the target: whatever
+ *      is repeated after a crash, and whatever was closed or made meanwhile, the message is there
+ *      once. Each occurrence of a recurrence has a key of its own, and is a message of its own.
  *   2. Files are in the target's inbox, whole, before the row that names them. They are read and
  *      written a step at a time, following no link (attachments.c); one that is there stays as it
  *      is: it was copied by an earlier try.
@@ -34,6 +35,7 @@ struct handing {
 	keep_mailbox *mailbox;
 	const keep_session *source;
 	const keep_outbound_message *message;
+	keep_bytes key; /* its delivery's: the message's id, or that of a later occurrence */
 	int64_t now_ms;
 	kp_arena *arena;
 	keep_bytes chosen;  /* the target's id, when it was written down */
@@ -53,7 +55,7 @@ static keep_status read_chosen(struct handing *handing, kp_lease *lease, keep_er
 	bool has_row = false;
 	keep_status status = kp_lease_bind(lease, KP_MAILBOX_GET_STEP_DETAIL,
 					   KP_VALUES(kp_text_value(handing->source->id),
-						     kp_text_value(handing->message->id),
+						     kp_text_value(handing->key),
 						     kp_text_value(keep_bytes_of(chosen_step))),
 					   &stmt, err);
 
@@ -120,7 +122,7 @@ static keep_status apply_chosen(void *ctx, kp_lease *lease, keep_error *err)
 
 	if (status != KEEP_OK || handing->chosen.data) /* another host was faster */
 		return status;
-	return kp_step_add(lease, handing->source->id, handing->message->id, chosen_step,
+	return kp_step_add(lease, handing->source->id, handing->key, chosen_step,
 			   handing->target.id, handing->now_ms, err);
 }
 
@@ -156,16 +158,18 @@ static keep_status choose_target(struct handing *handing, keep_error *err)
 	return status;
 }
 
-/* "a2a-<session>-<row>" where that is unambiguous and short enough, which with UUIDs it is. */
+/* "a2a-<session>-<row>" where that is unambiguous and short enough, which with UUIDs it is. The key
+   of a later occurrence has a time behind its row, and becomes no name of a folder. */
 static keep_status write_id(struct handing *handing, keep_error *err)
 {
-	keep_bytes session = handing->source->id, row = handing->message->id;
+	keep_bytes session = handing->source->id, row = handing->key;
 	unsigned char digest[KP_SHA256_SIZE];
 	char hex[2 * KP_SHA256_SIZE + 1];
 	keep_buffer text = KEEP_BUFFER_INIT;
 	keep_status status;
 
-	if (session.len == KP_UUID_TEXT_SIZE - 1 && session.len + row.len + 5 <= KEEP_SEGMENT_MAX) {
+	if (kp_bytes_equal(row, handing->message->id) && session.len == KP_UUID_TEXT_SIZE - 1 &&
+	    session.len + row.len + 5 <= KEEP_SEGMENT_MAX) {
 		snprintf(handing->id, sizeof handing->id, "a2a-%.*s-%.*s", (int)session.len,
 			 session.data, (int)row.len, row.data);
 		return KEEP_OK;
@@ -379,12 +383,13 @@ static keep_status post_message(struct handing *handing, bool *is_refusal, keep_
 }
 
 keep_status kp_agent_to_agent(keep_mailbox *mailbox, const keep_session *session,
-			      const keep_outbound_message *message, int64_t now_ms, kp_arena *arena,
-			      keep_bytes *refused, keep_error *err)
+			      const keep_outbound_message *message, keep_bytes key, int64_t now_ms,
+			      kp_arena *arena, keep_bytes *refused, keep_error *err)
 {
 	struct handing handing = {.mailbox = mailbox,
 				  .source = session,
 				  .message = message,
+				  .key = key,
 				  .now_ms = now_ms,
 				  .arena = arena};
 	keep_error why = KEEP_ERROR_INIT;

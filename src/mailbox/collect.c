@@ -249,6 +249,21 @@ static void answer(const struct answering *answering, const kp_due *item)
 	};
 }
 
+/* Invariant 3. A disk that is full is not the message's fault, either. */
+static keep_status put_off(struct answering *answering, const kp_due *item, const keep_error *why,
+			   const char *reason, keep_error *err)
+{
+	keep_status status;
+
+	kp_log(KEEP_LOG_WARNING, "session %" KP_PRI ": message %lld is put off: %s",
+	       KP_ARG(answering->collecting->session->id), (long long)item->outgoing.seq,
+	       why->message);
+	status = hold(answering, item, err);
+	if (status == KEEP_OK) /* the log has the details, which are not for the agent */
+		end_item(answering, item, POSTPONED, NULL, keep_bytes_of(reason));
+	return status;
+}
+
 static keep_status run_action(struct answering *answering, const kp_due *item, keep_error *err)
 {
 	const kp_collecting *collecting = answering->collecting;
@@ -259,6 +274,8 @@ static keep_status run_action(struct answering *answering, const kp_due *item, k
 		kp_action_run(collecting->mailbox, collecting->session, &item->message,
 			      collecting->now_ms, collecting->memory, &handled, &refused, &why);
 
+	if (status == KEEP_FULL)
+		return put_off(answering, item, &why, "there is no room for it", err);
 	if (is_refusal(status)) {
 		status = copy_reason(answering, &why, &refused, err);
 		if (status != KEEP_OK)
@@ -276,7 +293,6 @@ static keep_status run_action(struct answering *answering, const kp_due *item, k
 	return KEEP_OK;
 }
 
-/* Invariant 3. */
 static keep_status hand_to_agent(struct answering *answering, const kp_due *item, keep_error *err)
 {
 	const kp_collecting *collecting = answering->collecting;
@@ -284,7 +300,8 @@ static keep_status hand_to_agent(struct answering *answering, const kp_due *item
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status =
 		kp_agent_to_agent(collecting->mailbox, collecting->session, &item->message,
-				  collecting->now_ms, collecting->memory, &reason, &why);
+				  item->outgoing.message_out_id, collecting->now_ms,
+				  collecting->memory, &reason, &why);
 
 	if (status == KEEP_NO_MEMORY || status == KEEP_MISUSE)
 		return kp_fail(err, status, "%s", why.message);
@@ -295,13 +312,7 @@ static keep_status hand_to_agent(struct answering *answering, const kp_due *item
 		refuse_item(answering, item, reason);
 	if (status == KEEP_OK)
 		return KEEP_OK;
-	kp_log(KEEP_LOG_WARNING, "session %" KP_PRI ": message %lld does not reach its agent: %s",
-	       KP_ARG(collecting->session->id), (long long)item->outgoing.seq, why.message);
-	status = hold(answering, item, err);
-	if (status == KEEP_OK) /* the log has the details, which are not for the agent */
-		end_item(answering, item, POSTPONED, NULL,
-			 KEEP_BYTES("the other agent could not be reached"));
-	return status;
+	return put_off(answering, item, &why, "the other agent could not be reached", err);
 }
 
 static keep_status offer(struct answering *answering, const kp_due *item, keep_error *err)
@@ -311,9 +322,12 @@ static keep_status offer(struct answering *answering, const kp_due *item, keep_e
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status = check_files(answering, item, &why);
 
-	if (status == KEEP_OK)
+	if (status == KEEP_OK) {
 		status = kp_question_open(collecting->mailbox, collecting->session, &item->message,
 					  collecting->now_ms, &why);
+		if (status == KEEP_FULL)
+			return put_off(answering, item, &why, "there is no room for it", err);
+	}
 	if (status == KEEP_OK) {
 		answer(answering, item);
 		return KEEP_OK;
@@ -573,12 +587,14 @@ keep_status keep_mailbox_collect(keep_mailbox *mailbox, keep_bytes session, size
 	collecting.limit = (size_t)count;
 	collecting.deadline_ns = kp_monotonic_ns() + mailbox->timeout_ms * 1000000;
 	status = collect_once(&collecting, &why);
-	if (status == KEEP_BUSY && !mailbox->schema && recover(&collecting, NULL) == KEEP_OK) {
+	/* What was waited for all the time that there is, is not waited for again. */
+	if (status == KEEP_BUSY && !mailbox->schema &&
+	    kp_monotonic_ns() < collecting.deadline_ns && recover(&collecting, NULL) == KEEP_OK) {
 		collecting.deadline_ns = kp_monotonic_ns() + mailbox->timeout_ms * 1000000;
 		status = collect_once(&collecting, &why);
 	}
 	if (status != KEEP_OK) {
-		out->count = 0;
+		*out = (keep_collection){.items = NULL};
 		return judge_failure(&collecting, &why, err);
 	}
 	return KEEP_OK;

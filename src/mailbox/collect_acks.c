@@ -135,26 +135,46 @@ static keep_status read_outbound_id(kp_lease *lease, keep_bytes session, kp_aren
 	return status;
 }
 
+/* The last number and change that the agent's side has now; 0: none. */
+static keep_status read_lasts(kp_lease *lease, keep_bytes session, const kp_cursors *cursors,
+			      int64_t *seq, int64_t *change, keep_error *err)
+{
+	kp_value id = kp_text_value(session);
+	kp_value reach = kp_int_value(cursors->out_seq + KP_OUT_REACH);
+	kp_value seq_value = {.is_null = true}, change_value = {.is_null = true};
+	kp_sql_stmt *stmt = NULL;
+	bool found = false;
+	keep_status status;
+
+	if (cursors->is_plain)
+		return kp_read_int(lease, KP_MAILBOX_LAST_OUT_SEQ, KP_VALUES(id, reach), seq,
+				   &found, err);
+	status = kp_lease_bind(lease, KP_MAILBOX_LAST_OUT_SEQ_AND_CHANGE,
+			       KP_VALUES(id, reach, kp_int_value(CHANGE_LAST)), &stmt, err);
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &found, err);
+	if (status == KEEP_OK && found)
+		status = kp_sql_column(stmt, 0, KP_INT, &seq_value, err);
+	if (status == KEEP_OK && found)
+		status = kp_sql_column(stmt, 1, KP_INT, &change_value, err);
+	*seq = seq_value.is_null ? 0 : seq_value.integer;
+	*change = change_value.is_null ? 0 : change_value.integer;
+	kp_sql_reset(stmt);
+	return status;
+}
+
 /* Invariant 3. */
 static keep_status begin_anew(kp_lease *lease, keep_bytes session, kp_cursors *cursors,
 			      keep_error *err)
 {
 	int64_t last_seq = 0, last_change = 0;
-	kp_value id = kp_text_value(session);
-	bool found = false;
 	keep_status status;
 
 	if (!kp_bytes_equal(cursors->stored_id, cursors->outbound_id)) {
 		cursors->ack_change = cursors->out_seq = 0;
 		return KEEP_OK;
 	}
-	status = kp_read_int(lease, KP_MAILBOX_LAST_OUT_SEQ,
-			     KP_VALUES(id, kp_int_value(cursors->out_seq + KP_OUT_REACH)),
-			     &last_seq, &found, err);
-	if (status == KEEP_OK && !cursors->is_plain)
-		status = kp_read_int(lease, KP_MAILBOX_LAST_CHANGE,
-				     KP_VALUES(id, kp_int_value(CHANGE_LAST)), &last_change, &found,
-				     err);
+	status = read_lasts(lease, session, cursors, &last_seq, &last_change, err);
 	if (status != KEEP_OK)
 		return status;
 	if (last_seq < cursors->out_seq) {
@@ -514,13 +534,35 @@ static bool is_counted(const keep_inbound_message *message, const ack *found)
 	       found->status_changed <= message->process_after - delay_ms(message->tries - 1);
 }
 
+/* What nearly every acknowledgement says, without a look at the message. */
+static keep_status complete(kp_new_acks *taking, kp_lease *lease, const ack *found, bool *done,
+			    keep_error *err)
+{
+	int64_t changes = 0;
+	keep_status status = kp_lease_run(lease, KP_MAILBOX_COMPLETE_UNREPEATED,
+					  KP_VALUES(kp_text_value(session_of(taking)),
+						    kp_text_value(found->message_id),
+						    kp_time_value(taking->collecting->now_ms)),
+					  &changes, err);
+
+	*done = status == KEEP_OK && changes > 0;
+	taking->completed += *done;
+	return status;
+}
+
 static keep_status take_ack(kp_new_acks *taking, kp_lease *lease, const ack *found, kp_arena *arena,
 			    keep_error *err)
 {
 	int64_t now_ms = taking->collecting->now_ms;
 	keep_inbound_message message;
 	bool is_there = false, changed = false, gave_up = false;
-	keep_status status = kp_read_row(
+	keep_status status = KEEP_OK;
+
+	if (found->is_completed)
+		status = complete(taking, lease, found, &changed, err);
+	if (status != KEEP_OK || changed)
+		return status;
+	status = kp_read_row(
 		lease, KP_MAILBOX_GET_INBOUND,
 		KP_VALUES(kp_text_value(session_of(taking)), kp_text_value(found->message_id)),
 		&kp_inbound_message_record, arena, &message, &is_there, err);

@@ -5,9 +5,12 @@
 -- Which outbound side this is.
 SELECT outbound_id FROM session_agent WHERE @{session_id = $1 AND} id = 1 AND $1 IS NOT NULL;
 
--- name: last_change
-SELECT CAST(max(change) AS bigint) FROM processing_ack
-WHERE @{session_id = $1 AND} change <= $2 AND $1 IS NOT NULL;
+-- name: last_out_seq_and_change
+-- $2, $3: at most.
+SELECT (SELECT CAST(max(seq) AS bigint) FROM messages_out
+    WHERE @{session_id = $1 AND} seq <= $2 AND $1 IS NOT NULL),
+  (SELECT CAST(max(change) AS bigint) FROM processing_ack
+    WHERE @{session_id = $1 AND} change <= $3 AND $1 IS NOT NULL);
 
 -- name: new_changes
 -- $2 after, $3 up to, $4 how many.
@@ -62,6 +65,12 @@ WHERE @{session_id = $1 AND} message_id = $2 AND attempt = $3 AND $1 IS NOT NULL
 UPDATE messages_in SET tries = $3, void_attempt = $4, process_after = $5, last_error = $6
 WHERE @{session_id = $1 AND} id = $2 AND void_attempt < $4
   AND status IN ('pending', 'paused') AND $1 IS NOT NULL;
+
+-- name: complete_unrepeated
+-- As end_inbound, of a message that does not recur. $3 when.
+UPDATE messages_in SET status = 'completed', finished_at = $3
+WHERE @{session_id = $1 AND} id = $2 AND status IN ('pending', 'paused') AND recurrence IS NULL
+  AND $1 IS NOT NULL;
 
 -- name: move_cursors
 -- $2 to $4 the new ones, $5 to $7 as they were read.

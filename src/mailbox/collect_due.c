@@ -316,15 +316,17 @@ static keep_status query_page(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct paging *paging = ctx;
 	kp_due_page *page = paging->page;
-	keep_session_host host;
-	kp_arena arena = {.head = NULL};
-	keep_status status = kp_session_host_get(lease, session_of(paging), &arena, &host, err);
+	kp_value session = kp_text_value(session_of(paging));
+	bool found = false;
+	keep_status status = kp_read_int(lease, KP_MAILBOX_TAKEN_OUT_SEQ, &session, 1,
+					 &paging->out_seq, &found, err);
 
 	*page = (kp_due_page){.due_at = paging->after_due_at,
 			      .seq = paging->after_seq,
 			      .bytes = paging->bytes_before};
-	paging->out_seq = status == KEEP_OK ? host.out_seq : 0;
-	kp_arena_release(&arena);
+	if (status == KEEP_OK && !found)
+		status = kp_fail(err, KEEP_NOT_FOUND, "session: there is no '%" KP_PRI "'",
+				 KP_ARG(session_of(paging)));
 	if (status == KEEP_OK)
 		page->items = kp_arena_alloc(paging->collecting->memory,
 					     (paging->max + 1) * sizeof *page->items);

@@ -21,6 +21,10 @@ WHERE @{o.session_id = $1 AND} o.due_at <= $2 AND (o.due_at, o.seq) > ($3, $4)
     b.address = o.address AND b.attempts > 0 AND b.seq < o.seq AND b.due_at > $2)
 ORDER BY o.due_at, o.seq LIMIT $5;
 
+-- name: taken_out_seq
+-- Up to here everything has been taken over.
+SELECT out_seq FROM session_host WHERE @{session_id = $1 AND} id = 1 AND $1 IS NOT NULL;
+
 -- name: next_outgoing
 SELECT min(due_at) FROM outgoing WHERE @{session_id = $1 AND} due_at > $2 AND $1 IS NOT NULL;
 

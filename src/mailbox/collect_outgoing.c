@@ -394,7 +394,8 @@ keep_status kp_new_rows_read(kp_new_rows *taking, kp_lease *lease, const kp_curs
 	taking->last_seq = cursors->out_seq;
 	status = kp_read_int(lease, KP_MAILBOX_LAST_IN_SEQ,
 			     KP_VALUES(kp_text_value(session_of(taking))), &last_in, &found, err);
-	reach = (last_in > taking->last_seq ? last_in : taking->last_seq) + KP_OUT_REACH;
+	reach = last_in > taking->last_seq ? last_in : taking->last_seq;
+	reach = reach > INT64_MAX - KP_OUT_REACH ? INT64_MAX : reach + KP_OUT_REACH;
 	if (status == KEEP_OK)
 		status = read_reachable(taking, lease, reach, err);
 	if (status == KEEP_OK)

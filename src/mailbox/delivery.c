@@ -646,7 +646,13 @@ struct listing {
 static keep_status query_deliveries(void *ctx, kp_lease *lease, keep_error *err)
 {
 	const struct listing *listing = ctx;
+	keep_session_host host;
+	keep_status status =
+		kp_session_host_get(lease, listing->session, listing->arena, &host, err);
 
+	/* Where sessions share a table, one that is not there would look empty. */
+	if (status != KEEP_OK)
+		return status;
 	return kp_read_rows(lease, KP_MAILBOX_LIST_DELIVERED,
 			    KP_VALUES(kp_text_value(listing->session),
 				      kp_int_value(listing->after_seq),

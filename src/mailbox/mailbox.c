@@ -33,6 +33,7 @@
 enum { DEFAULT_TIMEOUT_MS = 5000, READ_TRIES = 2 };
 #define MMAP_BYTES (INT64_C(1) << 32)
 #define CACHE_BYTES (INT64_C(16) << 20)
+#define NO_SUCH_TABLE "42P01"
 
 #define MIGRATIONS(service_, list_, SET_)                                                          \
 	{                                                                                          \
@@ -139,32 +140,47 @@ keep_status kp_check_file_name(const char *what, keep_bytes name, keep_error *er
 
 /* ---------------------------------------------------------------- the registry */
 
+keep_status kp_mailbox_tell_failure(keep_status status, const keep_error *why, keep_error *err)
+{
+	if (status == KEEP_MISUSE && strcmp(why->sqlstate, NO_SUCH_TABLE) == 0)
+		return kp_fail(err, KEEP_UNAVAILABLE, "the mailbox's tables are gone: %s",
+			       why->message);
+	if (status != KEEP_OK && err)
+		*err = *why;
+	return status;
+}
+
 keep_status kp_registry_read(keep_mailbox *mailbox, kp_query *query, void *ctx, keep_error *err)
 {
 	int64_t begun_ns = kp_monotonic_ns();
+	keep_error why = KEEP_ERROR_INIT;
 	keep_status status = KEEP_OK;
 
 	for (int i = 0; i < READ_TRIES; i++) {
 		kp_lease *lease = NULL;
 		bool is_dead;
 
-		status = kp_database_read(mailbox->database, &lease, err);
+		status = kp_database_read(mailbox->database, &lease, &why);
 		if (status != KEEP_OK)
 			break;
-		status = query(ctx, lease, err);
+		status = query(ctx, lease, &why);
 		is_dead = status == KEEP_UNAVAILABLE && lease->conn->broken;
 		kp_database_read_end(mailbox->database, &lease);
 		if (!is_dead || kp_monotonic_ns() - begun_ns >= mailbox->timeout_ms * 1000000)
 			break;
 	}
-	return status;
+	return kp_mailbox_tell_failure(status, &why, err);
 }
 
 keep_status kp_registry_change(keep_mailbox *mailbox, kp_apply *apply, void *ctx, keep_error *err)
 {
+	keep_error why = KEEP_ERROR_INIT;
+	keep_status status;
+
 	if (mailbox->read_only)
 		return kp_fail(err, KEEP_DENIED, "the mailbox was opened for reading only");
-	return kp_database_write(mailbox->database, apply, ctx, err);
+	status = kp_database_write(mailbox->database, apply, ctx, &why);
+	return kp_mailbox_tell_failure(status, &why, err);
 }
 
 struct listing {

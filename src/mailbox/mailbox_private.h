@@ -173,11 +173,15 @@ struct keep_mailbox {
 	bool listens;                  /* LISTEN works */
 	char channel[KP_CHANNEL_SIZE]; /* of NOTIFY; payload "in:<session>" or "out:<session>" */
 	atomic_int cancelled;
-	struct kp_open_sessions *open_sessions; /* SQLite: sessions_open.c */
+	struct kp_open_sessions *open_sessions;       /* SQLite: sessions_open.c */
 	struct kp_session_template *session_template; /* SQLite: session_template.c */
-	struct kp_trigger_cache *trigger_cache; /* trigger_rules.c */
-	struct kp_mailbox_waits *waits;         /* mailbox_wait.c */
+	struct kp_trigger_cache *trigger_cache;       /* trigger_rules.c */
+	struct kp_mailbox_waits *waits;               /* mailbox_wait.c */
 };
+
+/* Hand on a failure, but one of tables that are gone is UNAVAILABLE: every statement was fine when
+   it was prepared, so somebody dropped the schema under us. */
+keep_status kp_mailbox_tell_failure(keep_status status, const keep_error *why, keep_error *err);
 
 /* The registry. On PostgreSQL hosts take turns (host_turns), so nothing of theirs deadlocks. */
 keep_status kp_registry_read(keep_mailbox *mailbox, kp_query *query, void *ctx,
@@ -270,8 +274,8 @@ typedef struct kp_open_session {
 	atomic_bool
 		marked; /* the registry's due_at was set through us, and session_host.marked is */
 	_Atomic int64_t due_ms; /* to that time */
-	bool is_closed;    /* the registry said so when it was found */
-	bool is_discarded; /* not in the list any more: the last user closes it */
+	bool is_closed;         /* the registry said so when it was found */
+	bool is_discarded;      /* not in the list any more: the last user closes it */
 	int users;
 	uint64_t used; /* when, for what is closed first */
 	struct kp_open_session *next;
@@ -423,8 +427,8 @@ typedef struct kp_settlement {
 	int64_t attempts, now_ms;
 	bool tells_agent; /* failed, refused: a `system` message says so */
 } kp_settlement;
-/* Inside a writing transaction of the session: write `delivered`, take it out of `outgoing`, make the
-   next occurrence of an outbound recurrence, and tell the agent: one commit. */
+/* Inside a writing transaction of the session: write `delivered`, take it out of `outgoing`, make
+   the next occurrence of an outbound recurrence, and tell the agent: one commit. */
 keep_status kp_delivery_settle(kp_lease *lease, const kp_settlement *settlement,
 			       keep_error *err) KEEP_MUST_CHECK;
 
@@ -470,10 +474,10 @@ keep_status kp_questions_expire(keep_mailbox *mailbox, int64_t now_ms, size_t li
 keep_status kp_action_run(keep_mailbox *mailbox, const keep_session *session,
 			  const keep_outbound_message *message, int64_t now_ms, kp_arena *arena,
 			  bool *handled, keep_bytes *refused, keep_error *err) KEEP_MUST_CHECK;
-/* A message to another agent, whose permission was checked: posted once into the session that it
-   belongs to (agent_to_agent.c). `refused`: why it cannot be. */
+/* A message to another agent, whose permission was checked: posted once for its delivery's key into
+   the session that it belongs to (agent_to_agent.c). `refused`: why it cannot be. */
 keep_status kp_agent_to_agent(keep_mailbox *mailbox, const keep_session *session,
-			      const keep_outbound_message *message, int64_t now_ms,
+			      const keep_outbound_message *message, keep_bytes key, int64_t now_ms,
 			      kp_arena *arena, keep_bytes *refused,
 			      keep_error *err) KEEP_MUST_CHECK;
 
@@ -516,6 +520,7 @@ struct keep_agent {
 	atomic_int cancelled;
 	struct kp_agent_waits *waits; /* agent_wait.c */
 	atomic_uint claims;           /* so many claims found something (agent_prune.c) */
+	atomic_bool has_found;        /* a wait has, and no claim since (agent_claim.c) */
 };
 
 /* $1 of every statement. */

@@ -174,8 +174,11 @@ static keep_status write_small(const char *path, keep_bytes text, keep_error *er
 	(void)unlink(path);
 	status = kp_file_open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644, &fd,
 			      err);
-	if (status == KEEP_OK && text.len)
+	if (status == KEEP_OK && text.len) {
 		status = kp_file_write_at(fd, text, 0, err);
+		if (status != KEEP_OK)
+			(void)unlink(path); /* half of an id is another kernel's */
+	}
 	kp_file_close(&fd);
 	return status;
 }

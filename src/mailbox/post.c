@@ -7,14 +7,15 @@
  * message; the same key with another content is another one.
  *
  * Invariants:
- *   1. A post's number is given out by the statement that stores it.
+ *   1. A post's number is given out by the statement that stores it, or follows in the same
+ *      transaction on one that was.
  *   2. Files are stored and synced before the row that names them appears; without the row they are
  *      garbage that the next try overwrites with the same bytes.
  *   3. A post that answered OK was rung for. Due later, it has a mark in the registry.
  *
  * What it does not do: choose a session (route.c).
  *
- * Tests: tests/contract/test_mailbox_post.c.
+ * Tests: tests/contract/test_mailbox_trip.c.
  */
 #include "mailbox/mailbox_private.h"
 
@@ -43,6 +44,24 @@ static keep_status add_row(kp_lease *lease, size_t statement, const keep_inbound
 		status = kp_sql_step(stmt, added, err);
 	if (status == KEEP_OK && *added)
 		status = kp_sql_column_int(stmt, 0, seq, err);
+	kp_sql_reset(stmt);
+	return status;
+}
+
+/* message->seq is the number behind one that this transaction has given out. */
+static keep_status add_next(kp_lease *lease, const keep_inbound_message *message, bool *existed,
+			    int64_t *seq, keep_error *err)
+{
+	kp_sql_stmt *stmt = NULL;
+	bool has_row = false;
+	keep_status status = kp_lease_statement(lease, KP_MAILBOX_ADD_INBOUND_NEXT, &stmt, err);
+
+	if (status == KEEP_OK)
+		status = kp_record_bind(stmt, 1, &kp_inbound_message_record, message, err);
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &has_row, err);
+	*existed = status == KEEP_OK && kp_sql_changes(stmt) == 0;
+	*seq = message->seq;
 	kp_sql_reset(stmt);
 	return status;
 }
@@ -249,7 +268,9 @@ static keep_status apply_one(kp_lease *lease, const keep_inbound_message *messag
 	if (message->series_id.data)
 		status = kp_series_live(lease, message->session_id, message->series_id, arena,
 					&live, &has_live, err);
-	if (status == KEEP_OK)
+	if (status == KEEP_OK && message->seq)
+		status = add_next(lease, message, &existed, &result->seq, err);
+	else if (status == KEEP_OK)
 		status = kp_inbound_add_once(lease, message, &existed, &result->seq, err);
 	if (status == KEEP_OK && existed)
 		status = look_at_namesake(lease, message, arena, result, err);
@@ -265,13 +286,20 @@ static keep_status apply_posting(void *ctx, kp_lease *lease, keep_error *err)
 	const struct posting *posting = ctx;
 	kp_arena arena = {.head = NULL};
 	keep_session_host host;
+	int64_t last_seq = 0; /* that was given out here */
 	keep_status status = kp_session_host_get(lease, posting->session, &arena, &host, err);
 
 	if (status == KEEP_OK && host.closed)
 		status = kp_fail(err, KEEP_CONFLICT, "session: '%" KP_PRI "' is closed",
 				 KP_ARG(posting->session));
-	for (size_t i = 0; i < posting->count && status == KEEP_OK; i++)
-		status = apply_one(lease, &posting->messages[i], &arena, &posting->results[i], err);
+	for (size_t i = 0; i < posting->count && status == KEEP_OK; i++) {
+		keep_post_result *result = &posting->results[i];
+
+		posting->messages[i].seq = last_seq ? last_seq + 2 : 0;
+		status = apply_one(lease, &posting->messages[i], &arena, result, err);
+		if (status == KEEP_OK && result->posted != KEEP_POSTED_DUPLICATE)
+			last_seq = result->seq;
+	}
 	kp_arena_release(&arena);
 	return status;
 }

@@ -184,7 +184,8 @@ keep_status keep_mailbox_session_place(keep_mailbox *mailbox, keep_bytes session
 {
 	keep_buffer url = KEEP_BUFFER_INIT;
 	char *folder = NULL;
-	keep_status status = kp_check_session(session, err);
+	keep_session row;
+	keep_status status = keep_mailbox_get_session(mailbox, session, memory, &row, err);
 
 	if (status == KEEP_OK && !mailbox->schema) {
 		status = kp_session_folder_of(mailbox, session, memory, &folder, err);

@@ -22,7 +22,7 @@
  *   2. The agent's bell rings after the commit, also after one whose outcome is not known.
  *   3. PostgreSQL: hosts take turns, agents of a session take turns; they write different rows.
  *
- * Tests: tests/contract/test_mailbox_post.c, tests/contract/test_mailbox_sweep.c.
+ * Tests: tests/contract/test_mailbox_trip.c, tests/contract/test_mailbox_sweep.c.
  */
 #include "mailbox/mailbox_private.h"
 

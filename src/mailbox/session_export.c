@@ -194,31 +194,35 @@ static keep_status export_rows(keep_mailbox *mailbox, keep_bytes session,
 				  .read_only = true,
 				  .timeout_ms = mailbox->timeout_ms};
 	kp_lease from = {.statements = &kp_mailbox_statements[KP_DIALECT_POSTGRES]};
+	keep_error why = KEEP_ERROR_INIT;
 	keep_status status = KEEP_OK;
 
 	from.prepared = kp_alloc_zero(from.statements->count * sizeof *from.prepared);
 	if (!from.prepared)
 		return kp_fail_memory(err, "an export");
-	status = kp_sql_open(mailbox->driver, &options, &from.conn, err);
+	status = kp_sql_open(mailbox->driver, &options, &from.conn, &why);
+	if (status == KEEP_NOT_FOUND) /* there was a schema when the mailbox was opened */
+		why.status = status =
+			kp_prefix(&why, KEEP_UNAVAILABLE, "the mailbox's tables are gone");
 	if (status == KEEP_OK)
-		status = kp_sql_begin(from.conn, KP_SQL_READ, err);
+		status = kp_sql_begin(from.conn, KP_SQL_READ, &why);
 	if (status == KEEP_OK)
-		status = check_is_there(&from, session, err);
+		status = check_is_there(&from, session, &why);
 	if (status == KEEP_OK)
 		status = fill_file(exporting->inbound,
 				   &kp_mailbox_inbound_migrations[KP_DIALECT_SQLITE],
-				   inbound_tables, KP_COUNT(inbound_tables), &from, session, err);
+				   inbound_tables, KP_COUNT(inbound_tables), &from, session, &why);
 	if (status == KEEP_OK)
-		status = fill_file(exporting->outbound,
-				   &kp_mailbox_outbound_migrations[KP_DIALECT_SQLITE],
-				   outbound_tables, KP_COUNT(outbound_tables), &from, session, err);
+		status = fill_file(
+			exporting->outbound, &kp_mailbox_outbound_migrations[KP_DIALECT_SQLITE],
+			outbound_tables, KP_COUNT(outbound_tables), &from, session, &why);
 	if (from.conn && from.conn->in_transaction)
 		kp_sql_rollback(from.conn);
 	for (size_t i = 0; i < from.statements->count; i++)
 		kp_sql_finish(&from.prepared[i]);
 	kp_sql_close(&from.conn);
 	kp_free(from.prepared);
-	return status;
+	return kp_mailbox_tell_failure(status, &why, err);
 }
 
 /* ---------------------------------------------------------------- the folder */

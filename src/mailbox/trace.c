@@ -386,6 +386,7 @@ static keep_status read_outbound(struct tracing *tracing, kp_lease *lease, size_
 
 /* The host's rows about it. */
 struct handover {
+	keep_bytes key; /* the id, or "#" and the number of a row that was set aside */
 	keep_outgoing_message outgoing;
 	keep_delivered_message delivered;
 	bool is_outgoing, is_known;
@@ -394,7 +395,7 @@ struct handover {
 static keep_status read_handover(struct tracing *tracing, kp_lease *lease,
 				 struct handover *handover, keep_error *err)
 {
-	kp_value values[] = {kp_text_value(tracing->session), kp_text_value(tracing->id)};
+	kp_value values[] = {kp_text_value(tracing->session), kp_text_value(handover->key)};
 	keep_status status =
 		kp_read_row(lease, KP_MAILBOX_GET_OUTGOING, values, 2, &kp_outgoing_message_record,
 			    tracing->memory, &handover->outgoing, &handover->is_outgoing, err);
@@ -451,7 +452,7 @@ static keep_status tell_outbound(struct tracing *tracing, kp_lease *lease,
 	if (out->found)
 		status = add_step(tracing, out->written_at, KEEP_BYTES("written"), out->kind, err);
 	if (status == KEEP_OK)
-		status = tell_steps(tracing, lease, tracing->id, err);
+		status = tell_steps(tracing, lease, handover->key, err);
 	if (status == KEEP_OK && handover->is_known && delivered->has_delivered_at &&
 	    !has_step(tracing, delivered->status)) {
 		detail = delivered->platform_message_id.data ? delivered->platform_message_id
@@ -466,12 +467,19 @@ static keep_status tell_outbound(struct tracing *tracing, kp_lease *lease,
 static keep_status trace_outbound(struct tracing *tracing, kp_lease *lease, keep_error *err)
 {
 	struct outbound out = {.found = false};
-	struct handover handover = {.is_known = false};
+	struct handover handover = {.key = tracing->id};
+	char number[32];
 	keep_status status = read_outbound(tracing, lease, KP_MAILBOX_TRACE_OUTBOUND,
 					   kp_text_value(tracing->id), &out, err);
 
 	if (status == KEEP_OK)
 		status = read_handover(tracing, lease, &handover, err);
+	/* One that was set aside is refused by its number (collect_outgoing.c, invariant 3). */
+	if (status == KEEP_OK && out.found && !handover.is_known && !handover.is_outgoing) {
+		snprintf(number, sizeof number, "#%lld", (long long)out.seq);
+		handover.key = keep_bytes_of(number);
+		status = read_handover(tracing, lease, &handover, err);
+	}
 	/* A later occurrence of a recurrence: its key is not the row's id. */
 	if (status == KEEP_OK && !out.found && (handover.is_known || handover.is_outgoing))
 		status = read_outbound(tracing, lease, KP_MAILBOX_TRACE_OUTBOUND_BY_SEQ,

@@ -11,7 +11,7 @@ static const kp_input put_agent_inputs[] = {
 	KP_OTHER(TEXT, "id", "Its id; a new UUID when left out."),
 	KP_FLAG("is_admin", "It may do what others ask for."),
 	KP_OTHER(TEXT, "agent_provider", "Who runs it; the host's default when left out."),
-	KP_OTHER(JSON, "container_config", "Mounts, timeout, packages: any JSON."),
+	KP_OTHER(JSON, "container_config", "Mounts, timeout, packages: a JSON object."),
 };
 static const kp_input put_chat_inputs[] = {
 	KP_NEEDED_TEXT(1, "channel_type", "The channel's name, such as telegram or slack."),

@@ -127,8 +127,8 @@ typedef struct kp_sql_options {
 	const char *guard; /* the write guard is "<guard>-guard"; NULL: named after the file */
 	/* Another SQLite file, which need not be trusted: attached for reading only as the schema
 	   `other`, in the mode that it has, never locked beyond reading and never checkpointed. No
-	   file is mapped then. NOT_FOUND: it is missing or empty; CORRUPT: it is no database;
-	   INVALID: it is a link or no file; BUSY: its writer was killed, see kp_sqlite_recover. */
+	   file is mapped then. NOT_FOUND: it is missing or empty; CORRUPT: it is no database,
+	   a link or no file; BUSY: its writer was killed, see kp_sqlite_recover. */
 	const char *beside;
 	/* The longest value, and row, in bytes; 0: SQLite's own limit. A longer one in a file is
 	   CORRUPT; a longer parameter is FULL. */

@@ -88,7 +88,7 @@ static keep_status find_file(const char *path, struct stat *st, keep_error *err)
 	if (lstat(path, st) != 0)
 		return kp_fail(err, KEEP_NOT_FOUND, "there is no file '%s'", path);
 	if (!S_ISREG(st->st_mode))
-		return kp_fail(err, KEEP_INVALID, "'%s' is a link or no file at all", path);
+		return kp_fail(err, KEEP_CORRUPT, "'%s' is a link or no file at all", path);
 	if (st->st_size == 0)
 		return kp_fail(err, KEEP_NOT_FOUND, "the file '%s' is empty, not a database", path);
 	if (st->st_size < FILE_BYTES_MIN)

@@ -10,7 +10,7 @@ import time
 import unittest
 
 from test_cli_mailbox import KIND, MailboxTest
-from keep_cli import COMMAND, PATIENCE, SOON
+from keep_cli import COMMAND, PATIENCE, SOON, psql
 
 
 class AgentTest(MailboxTest):
@@ -36,6 +36,16 @@ class AgentTest(MailboxTest):
         """What is to be delivered, as contents; what was asked is taken over by it."""
         self.collected = self.data("collect", self.session)
         return [json.loads(item["message"]["content"]) for item in self.collected["messages"]]
+
+    def behind(self, statement, table):
+        """Change a table of the agent's side behind everybody's back."""
+        if KIND == "postgres":
+            psql(statement % f'"{self.url.split("schema=")[1]}".{table}')
+            return
+        base = sqlite3.connect(os.path.join(self.folder, self.place, "outbound.db"), timeout=SOON)
+        with base:
+            base.execute(statement % table)
+        base.close()
 
     def row(self, message):
         return next(row for row in self.data("messages", self.session) if row["id"] == message)
@@ -278,16 +288,11 @@ class Life(AgentTest):
         self.assertEqual(sorted(reply["text"] for reply in self.replies()), ["2", "4", "6"])
 
     def test_a_claim_that_was_lost_ends_the_program_and_is_not_reported(self):
-        if KIND != "sqlite":
-            return
         message = self.post({"text": "x"})
         process = self.start_agent("--lease", "1s", "--once", *self.script(
             '[ "$KEEP_ATTEMPT" = 1 ] || exit 0; echo $$ >started; exec sleep 1000'))
         program = int(self.wait_for_file("started"))
-        base = sqlite3.connect(os.path.join(self.folder, self.place, "outbound.db"), timeout=SOON)
-        with base:
-            base.execute("UPDATE processing_ack SET attempt = attempt + 1, owner = 'somebody'")
-        base.close()
+        self.behind("UPDATE %s SET attempt = attempt + 1, owner = 'somebody'", "processing_ack")
         self.wait_for(lambda: not Failures.lives(program), "the program lives on")
         self.assertEqual(process.wait(SOON), 0)
         self.assertIn(message.encode(), process.stderr.read())

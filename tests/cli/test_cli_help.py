@@ -93,7 +93,9 @@ class Help(CliTest):
         for piece in (b"    3\tIt is raining here\n    2\tIs the train on time?\n", b"    the watch says: changed\n",
                       b"    The train is late\n", b"    0\n", b"    outcome: duplicate\n    seq: 1\n",
                       b"    target: travel\n", b"    telegram:ada\tanswer-1\t1\tIt is ten minutes late\n",
-                      b"\tGood morning\n", b"<system_message origin=", b"    (exit status 1)\n", b"docs/reference"):
+                      b"\tGood morning\n", b"<system_message origin=", b"    (exit status 1)\n", b"docs/reference",
+                      b"    2\tchat\tpending\n", b'    chat\tada\ttelegram\t\t{"text":"You ask: Is the train on time?"}\n',
+                      b"    state: completed\n"):
             self.assertIn(piece, done.stdout)
 
 

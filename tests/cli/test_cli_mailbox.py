@@ -432,6 +432,18 @@ class Whole(MailboxTest):
         process.stdin.close()
         self.assertEqual((process.wait(SOON), process.stderr.read()), (0, b""))
 
+    def test_every_operation_on_a_session_that_is_not_there_finds_nothing(self):
+        self.new_agent()
+        answers = {"send": {"seq": 1}, "ask": {"id": "q"}}
+        asked = {verb: inputs for verb, inputs in self.scenario if inputs.get("session") == "@"}
+        self.assertGreater(len(asked), 40)
+        if KIND == "postgres":
+            asked = {verb: self.without_files(inputs) for verb, inputs in asked.items()}
+        requests = [{"id": verb, "call": f"mailbox.{verb}", "with": self.filled(inputs, answers, "nobody")}
+                    for verb, inputs in asked.items()]
+        for answer in self.call(*requests):
+            self.assertEqual((answer["ok"], answer.get("status")), (False, "NOT_FOUND"), answer)
+
     def test_every_verb_has_help_that_fits_and_completes(self):
         completion = self.ok("completion", "bash").decode().replace('"', " ")
         for verb in self.described():

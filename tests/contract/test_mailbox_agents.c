@@ -39,13 +39,14 @@ static int end_test(void **state)
 	(void)state;
 	keep_mailbox_close(&mailbox);
 	kp_clock_inject(NULL, NULL);
+	keep_zone_forget(); /* a cache */
 	assert_nothing_lives();
 	return 0;
 }
 
 /* The reason of a refusal, "" for none. */
-static const char *hand(const char *from, const char *to, const char *id, const char *content,
-			const char *in_reply_to)
+static const char *hand_as(const char *key, const char *from, const char *to, const char *id,
+			   const char *content, const char *in_reply_to)
 {
 	static char reason[300];
 	keep_memory memory = KEEP_MEMORY_INIT;
@@ -61,10 +62,17 @@ static const char *hand(const char *from, const char *to, const char *id, const 
 	if (in_reply_to)
 		message.in_reply_to = keep_bytes_of(in_reply_to);
 	OK(keep_mailbox_get_session(mailbox, keep_bytes_of(from), &memory, &row, &err));
-	OK(kp_agent_to_agent(mailbox, &row, &message, mailbox_now, &memory, &refused, &err));
+	OK(kp_agent_to_agent(mailbox, &row, &message, keep_bytes_of(key), mailbox_now, &memory,
+			     &refused, &err));
 	snprintf(reason, sizeof reason, "%.*s", (int)refused.len, refused.len ? refused.data : "");
 	keep_memory_release(&memory);
 	return reason;
+}
+
+static const char *hand(const char *from, const char *to, const char *id, const char *content,
+			const char *in_reply_to)
+{
+	return hand_as(id, from, to, id, content, in_reply_to);
 }
 
 /* The one message of a session. */
@@ -245,6 +253,80 @@ static void sessions_with_other_names_get_ids_that_are_told_apart(void **state)
 	keep_memory_release(&memory);
 }
 
+/* ---------------------------------------------------------------- recurrences */
+
+static int64_t handled_by_collect(void)
+{
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_collection found;
+	keep_error err = KEEP_ERROR_INIT;
+	int64_t handled;
+
+	OK(keep_mailbox_collect(mailbox, keep_bytes_of(session), 0, mailbox_now, &memory, &found,
+				&err));
+	assert_int_equal(found.refused, 0);
+	handled = found.handled;
+	keep_memory_release(&memory);
+	return handled;
+}
+
+static int count_of(const char *target)
+{
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_inbound_message_list list;
+	keep_error err = KEEP_ERROR_INIT;
+	int count;
+
+	OK(keep_mailbox_messages(mailbox, keep_bytes_of(target), (keep_bytes){.data = NULL}, 0, 0,
+				 &memory, &list, &err));
+	count = (int)list.count;
+	for (int i = 0; i < count; i++) {
+		assert_bytes_equal(list.items[i].content, KEEP_BYTES("{\"text\":\"report\"}"));
+		assert_bytes_equal(list.items[i].source_out_id, KEEP_BYTES("daily"));
+		OK(kp_check_segment("id", list.items[i].id, &err));
+	}
+	keep_memory_release(&memory);
+	return count;
+}
+
+static void each_occurrence_of_a_recurrence_arrives_once(void **state)
+{
+	static const char *const days[] = {"2026-04-12T09:00:00Z", "2026-04-13T09:00:00Z"};
+	char target[KEEP_SEGMENT_MAX + 1];
+	keep_send send = {.id = KEEP_BYTES("daily"),
+			  .content = KEEP_BYTES("{\"text\":\"report\"}"),
+			  .to = KEEP_BYTES("bea"),
+			  .recurrence = KEEP_BYTES("0 9 * * *")};
+	keep_error err = KEEP_ERROR_INIT;
+	keep_agent *agent;
+	keep_sent sent;
+
+	(void)state;
+	(void)mailbox_sql(NULL, NULL,
+			  "INSERT INTO agent_destinations (agent_group_id, name, type, "
+			  "target_agent_group_id) VALUES ('" MAILBOX_AGENT
+			  "', 'bea', 'agent', 'bea')");
+	OK(keep_mailbox_wake(mailbox, keep_bytes_of(session), mailbox_now, NULL, &err));
+	agent = mailbox_agent(mailbox, session);
+	OK(keep_agent_send(agent, &send, mailbox_now, &sent, &err));
+	keep_agent_close(&agent);
+	hold_clock("2026-04-11T09:00:00Z");
+	assert_int_equal(handled_by_collect(), 1);
+	shared_session("bea", target);
+	for (int i = 0; i < (int)KP_COUNT(days); i++) {
+		assert_int_equal(count_of(target), i + 1);
+		assert_int_equal(handled_by_collect(), 0);
+		hold_clock(days[i]);
+		assert_int_equal(handled_by_collect(), 1);
+	}
+	assert_int_equal(count_of(target), 3);
+	/* handed over before a crash, and again: the same key is the same message */
+	assert_string_equal(hand_as("daily@2026-04-13T09:00:00.000Z", session, "bea", "daily",
+				    "{\"text\":\"report\"}", NULL),
+			    "");
+	assert_int_equal(count_of(target), 3);
+}
+
 /* ---------------------------------------------------------------- files */
 
 static void put_outbox_file(const char *id, const char *name, const char *text, const char *link)
@@ -323,8 +405,8 @@ static void *hand_in_a_thread(void *arg)
 		keep_mailbox_get_session(mailbox, keep_bytes_of(session), &memory, &row, &err);
 
 	if (status == KEEP_OK)
-		status = kp_agent_to_agent(mailbox, &row, &message, mailbox_now, &memory, &refused,
-					   &err);
+		status = kp_agent_to_agent(mailbox, &row, &message, message.id, mailbox_now,
+					   &memory, &refused, &err);
 	*(bool *)arg = status == KEEP_OK && !refused.data;
 	keep_memory_release(&memory);
 	return NULL;
@@ -361,6 +443,7 @@ int main(int argc, char **argv)
 		TEST(a_repetition_goes_where_the_first_try_went_also_when_that_is_closed),
 		TEST(an_answer_to_a_closed_session_is_refused),
 		TEST(sessions_with_other_names_get_ids_that_are_told_apart),
+		TEST(each_occurrence_of_a_recurrence_arrives_once),
 		TEST(files_come_along_and_no_link_is_followed),
 		TEST(threads_that_hand_over_at_once_post_one_message),
 	};

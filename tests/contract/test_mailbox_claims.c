@@ -387,6 +387,58 @@ static void system_rows_come_last_and_unwanted_kinds_hide_nothing(void **state)
 	end();
 }
 
+static void with_room_for_all_system_rows_come_behind_and_nothing_is_mixed_up(void **state)
+{
+	static const char *const order[] = {"a", "w", "b", "s1", "s2"};
+	keep_claim_list list;
+
+	(void)state;
+	begin();
+	post_kind("s1", "system", 0);
+	post("a");
+	post_kind("w", "webhook", 0);
+	post_kind("s2", "system", 0);
+	post("b");
+	list = claim_by(agent, 2, noon);
+	assert_int_equal(list.count, 2);
+	assert_bytes_equal(list.items[0].message.id, KEEP_BYTES("a"));
+	assert_bytes_equal(list.items[1].message.id, KEEP_BYTES("w"));
+	list = claim_by(agent, 100, noon + 2000); /* two of them a second time */
+	assert_int_equal(list.count, 5);
+	for (int i = 0; i < 5; i++) {
+		const char *expired = i < 2 ? "1" : "0";
+
+		assert_bytes_equal(list.items[i].message.id, keep_bytes_of(order[i]));
+		assert_int_equal(list.items[i].attempt, i < 2 ? 2 : 1);
+		assert_string_equal(ask_ack("expired", order[i]), expired);
+	}
+	end();
+}
+
+static void what_a_wait_found_and_another_one_took_is_not_claimed_again(void **state)
+{
+	keep_agent *other;
+	keep_claim_list list;
+	bool ready = false;
+
+	(void)state;
+	begin();
+	other = mailbox_agent(mailbox, session);
+	post("a");
+	OK(keep_agent_wait(agent, 0, &ready, &err));
+	assert_true(ready);
+	list = claim_by(other, 1, noon);
+	assert_bytes_equal(one_of(&list).id, KEEP_BYTES("a"));
+	assert_int_equal(claim_by(agent, 1, noon).count, 0);
+	assert_string_equal(ask_ack("change", "a"), "1");
+	post("b");
+	OK(keep_agent_wait(agent, 0, &ready, &err));
+	list = claim_by(agent, 2, noon);
+	assert_bytes_equal(one_of(&list).id, KEEP_BYTES("b"));
+	keep_agent_close(&other);
+	end();
+}
+
 static void bad_requests_are_refused(void **state)
 {
 	static char long_id[KEEP_MAILBOX_TEXT_MAX + 2];
@@ -598,6 +650,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(all_claims_of_a_call_or_none),
 		cmocka_unit_test(what_has_a_time_is_claimed_when_it_comes),
 		cmocka_unit_test(system_rows_come_last_and_unwanted_kinds_hide_nothing),
+		cmocka_unit_test(
+			with_room_for_all_system_rows_come_behind_and_nothing_is_mixed_up),
+		cmocka_unit_test(what_a_wait_found_and_another_one_took_is_not_claimed_again),
 		cmocka_unit_test(bad_requests_are_refused),
 		cmocka_unit_test(
 			claims_of_a_process_that_is_gone_are_taken_when_nothing_else_is_there),

@@ -138,6 +138,7 @@ static void every_bad_row_is_refused_and_the_others_go_on(void **state)
 static void a_content_beyond_the_limit_is_refused(void **state)
 {
 	char sql[400];
+	keep_trace trace;
 
 	(void)state;
 	rows_out(session, 3, "long", "chat", "telegram", "42", "{}", NULL);
@@ -150,6 +151,10 @@ static void a_content_beyond_the_limit_is_refused(void **state)
 	assert_string_equal(mailbox_sql(session, "inbound.db",
 					"SELECT status FROM delivered WHERE message_out_id = '#3'"),
 			    "refused");
+	OK(keep_mailbox_trace(mailbox, keep_bytes_of(session), KEEP_BYTES("long"), NOW, &memory,
+			      &trace, &err));
+	assert_true(kp_bytes_equal(trace.state, KEEP_BYTES("refused")));
+	assert_true(trace.detail.len > 0);
 }
 
 static void a_row_that_changes_after_it_was_taken_over_is_judged_again(void **state)
@@ -399,6 +404,60 @@ static void a_file_that_is_overwritten_while_it_is_open_fails_its_session_alone(
 	assert_neighbour_is_served();
 }
 
+/* In the place of its file, what would be waited for, or lead elsewhere. */
+static void put_instead(const char *what)
+{
+	const char *path = outbound("");
+
+	(void)unlink(path);
+	(void)rmdir(path);
+	if (strcmp(what, "folder") == 0)
+		assert_int_equal(mkdir(path, 0700), 0);
+	else if (strcmp(what, "fifo") == 0)
+		assert_int_equal(mkfifo(path, 0600), 0);
+	else
+		assert_int_equal(symlink(what, path), 0);
+}
+
+static void what_is_no_file_is_the_sessions_damage_and_not_the_callers_mistake(void **state)
+{
+	static const char *const instead[] = {"folder", "fifo", "outbound.db", "/etc/passwd"};
+	keep_messaging_group_agent wiring = {.messaging_group_id = KEEP_BYTES(MAILBOX_CHAT),
+					     .agent_group_id = KEEP_BYTES(MAILBOX_AGENT)};
+	keep_inbound_route message = {.channel_type = KEEP_BYTES("telegram"),
+				      .platform_id = KEEP_BYTES("42"),
+				      .content = KEEP_BYTES("{}")};
+	keep_bytes id = keep_bytes_of(session);
+	keep_post post = {.content = KEEP_BYTES("{}")};
+	keep_post_result posted;
+	keep_route_outcome routed;
+	keep_collection out;
+	keep_trace trace;
+
+	(void)state;
+	OK(keep_mailbox_wire(mailbox, &wiring, NULL, &err));
+	for (size_t i = 0; i < KP_COUNT(instead); i++) {
+		put_instead(instead[i]);
+		assert_int_equal(keep_mailbox_post(mailbox, id, &post, &posted, &err),
+				 KEEP_CORRUPT);
+		assert_int_equal(
+			keep_mailbox_route(mailbox, &message, NOW, &memory, &routed, &err),
+			KEEP_CORRUPT);
+		assert_int_equal(collect(session, &out), KEEP_CORRUPT);
+		assert_int_equal(keep_mailbox_trace(mailbox, (keep_bytes){NULL, 0},
+						    KEEP_BYTES("nobody"), NOW, &memory, &trace,
+						    &err),
+				 KEEP_CORRUPT);
+		assert_neighbour_is_served();
+	}
+	/* The way out: what cannot be mended is closed and removed, and the chat goes on. */
+	assert_int_equal(keep_mailbox_close_session(mailbox, id, NOW, &err), KEEP_CORRUPT);
+	OK(keep_mailbox_remove_session(mailbox, id, &err));
+	OK(keep_mailbox_route(mailbox, &message, NOW, &memory, &routed, &err));
+	assert_int_equal(routed.taken, 1);
+	assert_true(routed.items[0].is_new_session);
+}
+
 static void a_map_that_was_cut_short_kills_nobody(void **state)
 {
 	keep_collection out;
@@ -477,6 +536,7 @@ int main(int argc, char **argv)
 		TEST(tables_with_the_names_of_the_hosts_and_triggers_change_nothing),
 		TEST(a_damaged_file_fails_its_session_alone),
 		TEST(a_file_that_is_overwritten_while_it_is_open_fails_its_session_alone),
+		TEST(what_is_no_file_is_the_sessions_damage_and_not_the_callers_mistake),
 		TEST(a_map_that_was_cut_short_kills_nobody),
 		TEST(what_a_killed_agent_left_half_done_is_taken_back),
 	};

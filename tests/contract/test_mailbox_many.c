@@ -3,7 +3,7 @@
  *
  *     test_mailbox_many sqlite|postgres
  *
- * How many: KEEP_TEST_SESSIONS, else 1,000; descriptors are limited to 1,024.
+ * How many: KEEP_TEST_SESSIONS, else 5,000; descriptors are limited to 1,024.
  */
 #include "mailbox_fixture.h"
 
@@ -18,7 +18,7 @@ static int64_t the_time = INT64_C(1800000000000);
 static keep_mailbox *mailbox;
 static keep_memory memory;
 static char (*ids)[IDS];
-static int count = 1000;
+static int count = 5000;
 
 static int64_t tell_time(void *ctx)
 {

@@ -6,7 +6,7 @@
  *
  * As test_mailbox_seq KIND send PLACE it is a process of the agent's.
  */
-#include "mailbox_fixture.h"
+#include "mailbox_rows.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -114,11 +114,90 @@ static void a_number_is_above_both_sides(void **state)
 	assert_nothing_lives();
 }
 
+/* So many messages are due, and so many were refused by this collect. */
+static void collect(keep_mailbox *mailbox, const char *session, size_t due, int64_t refused)
+{
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_collection found;
+
+	OK(keep_mailbox_collect(mailbox, keep_bytes_of(session), 0, KEEP_NOW, &memory, &found,
+				&err));
+	assert_int_equal(found.count, due);
+	assert_int_equal(found.refused, refused);
+	keep_memory_release(&memory);
+}
+
+static void a_number_that_the_host_refuses_takes_nothing_with_it(void **state)
+{
+	static const int64_t far[] = {(INT64_C(1) << 41) + 1, INT64_MAX};
+	keep_mailbox *mailbox = mailbox_fresh();
+	keep_send send = {.kind = KEEP_BYTES("system"), .content = KEEP_BYTES("{}")};
+	char session[KEEP_SEGMENT_MAX + 1];
+	keep_agent *agent;
+	keep_sent sent;
+
+	(void)state;
+	mailbox_session(mailbox, NULL, session);
+	rows_out(session, far[0], "far", "system", NULL, NULL, "{}", NULL);
+	rows_out(session, far[1], "farther", "system", NULL, NULL, "{}", NULL);
+	agent = mailbox_agent(mailbox, session);
+	OK(keep_agent_send(agent, &send, KEEP_NOW, &sent, &err));
+	assert_int_equal(sent.seq, 1);
+	assert_int_equal(mailbox_post(mailbox, session, "{}"), 2);
+	OK(keep_agent_send(agent, &send, KEEP_NOW, &sent, &err));
+	assert_int_equal(sent.seq, 3);
+	collect(mailbox, session, 2, 2);
+	/* what jumps within reach is taken over, and counts, also when its row is gone again */
+	rows_out(session, (INT64_C(1) << 39) + 1, "near", "system", NULL, NULL, "{}", NULL);
+	OK(keep_agent_send(agent, &send, KEEP_NOW, &sent, &err));
+	assert_int_equal(sent.seq, (INT64_C(1) << 39) + 3);
+	collect(mailbox, session, 4, 0);
+	rows_run(session, "outbound.db", "DELETE FROM messages_out WHERE seq > 1000000");
+	OK(keep_agent_send(agent, &send, KEEP_NOW, &sent, &err));
+	assert_int_equal(sent.seq, (INT64_C(1) << 39) + 5);
+	keep_agent_close(&agent);
+	keep_mailbox_close(&mailbox);
+	keep_zone_forget(); /* a cache */
+	assert_nothing_lives();
+}
+
+static void the_posts_of_one_call_are_numbered_without_gaps_past_what_is_there(void **state)
+{
+	static const int64_t numbers[] = {2, 4, 2, 6, 8};
+	keep_mailbox *mailbox = mailbox_fresh();
+	char session[KEEP_SEGMENT_MAX + 1];
+	keep_post posts[5];
+	keep_post_result results[5];
+
+	(void)state;
+	mailbox_session(mailbox, NULL, session);
+	for (int i = 0; i < 5; i++)
+		posts[i] = (keep_post){.content = KEEP_BYTES("{}")};
+	posts[0].id = KEEP_BYTES("a");
+	posts[2].id = KEEP_BYTES("a"); /* the first once more */
+	OK(keep_mailbox_post_many(mailbox, keep_bytes_of(session), posts, 5, results, &err));
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(results[i].seq, numbers[i]);
+		assert_int_equal(results[i].posted,
+				 i == 2 ? KEEP_POSTED_DUPLICATE : KEEP_POSTED_INSERTED);
+	}
+	assert_string_equal(mailbox_sql(session, "inbound.db",
+					"SELECT count(*) || ' ' || max(seq) FROM messages_in"),
+			    "4 8");
+	assert_int_equal(mailbox_post(mailbox, session, "{}"), 10);
+	keep_mailbox_close(&mailbox);
+	keep_zone_forget(); /* a cache */
+	assert_nothing_lives();
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(four_processes_and_the_host_number_at_once),
 		cmocka_unit_test(a_number_is_above_both_sides),
+		cmocka_unit_test(
+			the_posts_of_one_call_are_numbered_without_gaps_past_what_is_there),
+		cmocka_unit_test(a_number_that_the_host_refuses_takes_nothing_with_it),
 	};
 	int failed;
 

@@ -101,8 +101,8 @@ static keep_status flow_hand(keep_mailbox *of, const keep_session *row, keep_err
 					 .platform_id = KEEP_BYTES("bea"),
 					 .content = of->schema ? KEEP_BYTES("{\"text\":\"hi\"}")
 							       : KEEP_BYTES("{\"files\":[\"a\"]}")};
-	keep_status status = kp_agent_to_agent(of, row, &message, at("2026-04-11T08:30:00Z"),
-					       &memory, &refused, err);
+	keep_status status = kp_agent_to_agent(of, row, &message, message.id,
+					       at("2026-04-11T08:30:00Z"), &memory, &refused, err);
 
 	if (status == KEEP_OK && refused.data)
 		status = kp_fail(err, KEEP_CONFLICT, "refused: %" KP_PRI, KP_ARG(refused));
