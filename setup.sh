@@ -3,7 +3,7 @@
 # the slow searches too. Does nothing, quickly, when everything is there. Needs root or sudo only when something is missing.
 set -eu
 
-build="gcc libc6-dev meson ninja-build pkg-config libsqlite3-dev libpq-dev libhiredis-dev libssl-dev libargon2-dev libexpat1-dev"
+build="gcc libc6-dev meson ninja-build pkg-config libsqlite3-dev libpq-dev libhiredis-dev libssl-dev libargon2-dev libexpat1-dev zlib1g-dev"
 test="$build g++ libcmocka-dev python3 python3-croniter postgresql redis-server sqlite3 procps locales"
 all="$test clang libclang-rt-14-dev clang-format valgrind gcovr"
 
