@@ -9,6 +9,7 @@
 #include "keep/schedule.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -249,7 +250,7 @@ static void *wait_in_thread(void *ctx)
 	keep_error err = KEEP_ERROR_INIT;
 
 	OK(keep_mailbox_wait(mailbox, -1, &here, &found, &err));
-	*(size_t *)ctx = found.count;
+	atomic_store((atomic_size_t *)ctx, found.count);
 	keep_memory_release(&here);
 	return NULL;
 }
@@ -257,7 +258,7 @@ static void *wait_in_thread(void *ctx)
 static void each_piece_of_news_goes_to_one_thread_and_a_cancel_ends_the_others(void **state)
 {
 	pthread_t threads[4];
-	size_t counts[4] = {9, 9, 9, 9};
+	atomic_size_t counts[4] = {9, 9, 9, 9};
 	size_t named = 0;
 
 	(void)state;
@@ -272,7 +273,7 @@ static void each_piece_of_news_goes_to_one_thread_and_a_cancel_ends_the_others(v
 
 		(void)nanosleep(&nap, NULL);
 		for (int k = 0; k < 4; k++)
-			named += *(volatile size_t *)&counts[k] == 1;
+			named += atomic_load(&counts[k]) == 1;
 	}
 	keep_mailbox_cancel_waits(mailbox);
 	for (int i = 0; i < 4; i++)

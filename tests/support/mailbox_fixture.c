@@ -75,7 +75,7 @@ bool mailbox_is_file(void)
 
 const char *mailbox_url(void)
 {
-	static char url[MAILBOX_URL_MAX];
+	static _Thread_local char url[MAILBOX_URL_MAX];
 
 	format_url(stores, url);
 	return url;
