@@ -15,7 +15,8 @@
  *   1. Nothing that the agent's side wrote can do more than fail this call for this session, within
  *      the time limit; what is wrong with one row is that row's end.
  *   2. A message is settled only while it is in `outgoing` as it was read.
- *   3. A receiver that cannot be reached holds up the messages to its own address alone.
+ *   3. A receiver that cannot be reached holds up the messages to its own address alone. So does
+ *      a disk that is full, or a lack of descriptors: what waits for those is tried again.
  *   4. When a killed agent has left its file in need of a recovery, it is recovered, once.
  *
  * What it does not do: call a channel (delivery.c keeps the book of that).
@@ -322,12 +323,15 @@ static keep_status offer(struct answering *answering, const kp_due *item, keep_e
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status = check_files(answering, item, &why);
 
+	bool is_ours = status == KEEP_FULL && why.native != 0; /* no descriptors: not its fault */
+
 	if (status == KEEP_OK) {
 		status = kp_question_open(collecting->mailbox, collecting->session, &item->message,
 					  collecting->now_ms, &why);
-		if (status == KEEP_FULL)
-			return put_off(answering, item, &why, "there is no room for it", err);
+		is_ours = status == KEEP_FULL;
 	}
+	if (is_ours)
+		return put_off(answering, item, &why, "there is no room for it", err);
 	if (status == KEEP_OK) {
 		answer(answering, item);
 		return KEEP_OK;
@@ -588,8 +592,8 @@ keep_status keep_mailbox_collect(keep_mailbox *mailbox, keep_bytes session, size
 	collecting.deadline_ns = kp_monotonic_ns() + mailbox->timeout_ms * 1000000;
 	status = collect_once(&collecting, &why);
 	/* What was waited for all the time that there is, is not waited for again. */
-	if (status == KEEP_BUSY && !mailbox->schema &&
-	    kp_monotonic_ns() < collecting.deadline_ns && recover(&collecting, NULL) == KEEP_OK) {
+	if (status == KEEP_BUSY && !mailbox->schema && kp_monotonic_ns() < collecting.deadline_ns &&
+	    recover(&collecting, NULL) == KEEP_OK) {
 		collecting.deadline_ns = kp_monotonic_ns() + mailbox->timeout_ms * 1000000;
 		status = collect_once(&collecting, &why);
 	}

@@ -15,9 +15,11 @@ WHERE @{session_id = $1 AND} id = $3 AND finished_at < $2
   AND seq < (SELECT max(seq) FROM messages_in @{WHERE session_id = $1}) AND $1 IS NOT NULL;
 
 -- name: old_deliveries
+-- A recurrence that goes on has a later occurrence in outgoing, with the same number.
 SELECT message_out_id FROM delivered
 WHERE @{session_id = $1 AND} delivered_at < $2 AND status IN ('delivered', 'failed', 'refused')
   AND seq < (SELECT max(seq) FROM delivered @{WHERE session_id = $1}) AND $1 IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM outgoing g WHERE @{g.session_id = $1 AND} g.seq = delivered.seq)
 ORDER BY delivered_at LIMIT $3;
 
 -- name: remove_delivery
@@ -26,7 +28,7 @@ DELETE FROM delivered
 WHERE @{session_id = $1 AND} message_out_id = $3 AND delivered_at < $2
   AND status IN ('delivered', 'failed', 'refused')
   AND seq < (SELECT max(seq) FROM delivered @{WHERE session_id = $1})
-  AND NOT EXISTS (SELECT 1 FROM outgoing g WHERE @{g.session_id = $1 AND} g.message_out_id = $3)
+  AND NOT EXISTS (SELECT 1 FROM outgoing g WHERE @{g.session_id = $1 AND} g.seq = delivered.seq)
   AND $1 IS NOT NULL;
 
 -- name: remove_steps_of

@@ -170,6 +170,49 @@ static void what_is_not_finished_stays(void **state)
 	assert_all_is_freed();
 }
 
+/* Its first occurrence is over, and the message goes on. */
+static void a_message_that_comes_again_is_not_pruned(void **state)
+{
+	keep_mailbox *mailbox = mailbox_fresh();
+	keep_send send = {.id = KEEP_BYTES("again"),
+			  .content = KEEP_BYTES("{\"text\":\"hi\"}"),
+			  .recurrence = KEEP_BYTES("0 * * * *")};
+	keep_outcome_report report = {.key = KEEP_BYTES("again"),
+				      .outcome = KEEP_OUTCOME_DELIVERED,
+				      .platform_message_id = KEEP_BYTES("p1")};
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_error err = KEEP_ERROR_INIT;
+	char session[KEEP_SEGMENT_MAX + 1], id[KEEP_SEGMENT_MAX + 1];
+	keep_prune_result result;
+	keep_collection found;
+	keep_agent *agent;
+	keep_sent sent;
+
+	(void)state;
+	mailbox_session(mailbox, NULL, session);
+	OK(keep_mailbox_wake(mailbox, keep_bytes_of(session), KEEP_NOW, NULL, &err));
+	agent = mailbox_agent(mailbox, session);
+	OK(keep_agent_send(agent, &send, KEEP_NOW, &sent, &err));
+	keep_agent_close(&agent);
+	report.session = keep_bytes_of(session);
+	OK(keep_mailbox_collect(mailbox, report.session, 0, KEEP_NOW, &memory, &found, &err));
+	OK(keep_mailbox_begin_delivery(mailbox, report.session, report.key, 0, KEEP_NOW,
+				       &report.attempt, &err));
+	OK(keep_mailbox_complete_delivery(mailbox, &report, KEEP_NOW, &err));
+	(void)talk(mailbox, session, false, id);
+	OK(keep_mailbox_prune_session(mailbox, report.session, LATER, 0, &result, &err));
+	assert_int_equal(result.deliveries, 0); /* the other one is the last, which stays */
+	agent = mailbox_agent(mailbox, session);
+	keep_agent_close(&agent);
+	OK(keep_mailbox_collect(mailbox, report.session, 0, kp_clock_ms() + INT64_C(3600000),
+				&memory, &found, &err));
+	assert_int_equal(found.count, 1);
+	assert_true(kp_bytes_equal(found.items[0].message.id, KEEP_BYTES("again")));
+	keep_memory_release(&memory);
+	keep_mailbox_close(&mailbox);
+	assert_all_is_freed();
+}
+
 static void bad_pruning_is_refused(void **state)
 {
 	keep_mailbox *mailbox = mailbox_fresh();
@@ -245,6 +288,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_finished_goes_on_both_sides_but_the_last_of_each),
 		cmocka_unit_test(what_is_not_finished_stays),
+		cmocka_unit_test(a_message_that_comes_again_is_not_pruned),
 		cmocka_unit_test(bad_pruning_is_refused),
 		cmocka_unit_test(a_kill_between_files_and_rows_leaves_rows_that_go_next_time),
 	};
