@@ -447,7 +447,7 @@ static keep_status apply_sending(void *ctx, kp_lease *lease, keep_error *err)
 			send.id = (keep_bytes){.data = NULL};
 		status = add_or_look(sending->agent, lease, &send, &message, sending->looks,
 				     &sending->sent[i], err);
-		if (status == KEEP_OK && !sending->sent[i].is_duplicate && !sending->looks)
+		if (status == KEEP_OK && !sending->looks && !sending->sent[i].is_duplicate)
 			last_seq = sending->sent[i].seq;
 		if (status == KEEP_OK && repeated && !sending->sent[i].is_duplicate)
 			status = kp_fail(err, KEEP_CONFLICT, /* invariant 5 */
