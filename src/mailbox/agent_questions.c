@@ -94,7 +94,7 @@ keep_status keep_agent_ask(keep_agent *agent, keep_bytes question, const keep_by
 			   size_t count, keep_bytes to, int64_t now_ms, keep_sent *sent,
 			   keep_error *err)
 {
-	char id[KP_UUID_TEXT_SIZE];
+	char id[KP_UUID_TEXT_SIZE] = "";
 	keep_buffer card = KEEP_BUFFER_INIT;
 	struct asking asking = {.agent = agent, .now_ms = kp_now(now_ms), .sent = sent};
 	keep_status status = check_question(question, options, count, err);
