@@ -21,12 +21,13 @@ SELECT max(n) FROM (
 UPDATE session_host SET out_seq = $2, ack_change = $3, outbound_id = $4
 WHERE @{session_id = $1 AND} id = 1 AND $1 IS NOT NULL;
 
--- name: add_placeholder only sqlite
+-- name: add_rebuilt_message only sqlite
 -- A finished message that says what happened, with a number above $4. $1 the session, $2 the id,
 -- $3 now, $5 the content.
 INSERT INTO messages_in (id, seq, kind, timestamp, status, content, stored_at, finished_at)
 SELECT $2, max(COALESCE((SELECT max(seq) FROM messages_in), 0) + 2, ($4 / 2 + 1) * 2), 'system', $3,
   'completed', $5, $3, $3 WHERE $1 IS NOT NULL;
 
--- name: add_placeholder only postgres
+-- name: add_rebuilt_message only postgres
+-- Files alone are lost and rebuilt.
 SELECT 1;

@@ -87,7 +87,7 @@ static keep_status add_note(struct noting *noting, int64_t above, keep_error *er
 		above = 0;
 	}
 	if (status == KEEP_OK)
-		status = kp_lease_run(&noting->lease, KP_MAILBOX_ADD_PLACEHOLDER,
+		status = kp_lease_run(&noting->lease, KP_MAILBOX_ADD_REBUILT_MESSAGE,
 				      KP_VALUES(session, kp_text_value(keep_bytes_of(id)),
 						kp_time_value(of->now_ms), kp_int_value(above),
 						kp_text_value(keep_bytes_of(content))),
