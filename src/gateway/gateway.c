@@ -361,7 +361,7 @@ void keep_gateway_close(keep_gateway **gateway)
 	if (!closing)
 		return;
 	*gateway = NULL;
-	kp_gateway_waits_close(closing);
+	kp_waits_close(&closing->waits);
 	kp_gateway_routes_close(closing);
 	kp_notify_close(&closing->notify);
 	kp_database_close(&closing->database);

@@ -38,7 +38,7 @@ struct keep_gateway {
 	kp_notify *notify; /* SQLite: beside the file; NULL: waits poll */
 	int64_t timeout_ms;
 	atomic_int cancelled;
-	struct kp_gateway_waits *waits;   /* gateway_wait.c */
+	kp_waits *waits;                  /* gateway_wait.c */
 	struct kp_gateway_routes *routes; /* gateway_routes.c: compiled routes */
 };
 
@@ -98,7 +98,6 @@ keep_status kp_consumer_make(keep_gateway *gateway, keep_bytes consumer, int64_t
 
 /* Once, when everything that tells of news is open. */
 keep_status kp_gateway_waits_open(keep_gateway *gateway, keep_error *err) KEEP_MUST_CHECK;
-void kp_gateway_waits_close(keep_gateway *gateway); /* also when it was not opened */
 
 /* -------------------------------- routes (gateway_routes.c) */
 

@@ -264,7 +264,7 @@ void keep_agent_close(keep_agent **agent)
 	if (!closing)
 		return;
 	*agent = NULL;
-	kp_agent_waits_close(closing);
+	kp_waits_close(&closing->waits);
 	kp_side_release(&closing->side);
 	kp_database_close(&closing->database);
 	kp_bell_close(&closing->in);

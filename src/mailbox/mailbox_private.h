@@ -518,9 +518,9 @@ struct keep_agent {
 	bool listens;
 	char channel[KP_CHANNEL_SIZE];
 	atomic_int cancelled;
-	struct kp_agent_waits *waits; /* agent_wait.c */
-	atomic_uint claims;           /* so many claims found something (agent_prune.c) */
-	atomic_bool has_found;        /* a wait has, and no claim since (agent_claim.c) */
+	kp_waits *waits;       /* agent_wait.c */
+	atomic_uint claims;    /* so many claims found something (agent_prune.c) */
+	atomic_bool has_found; /* a wait has, and no claim since (agent_claim.c) */
 };
 
 /* $1 of every statement. */
@@ -575,7 +575,6 @@ typedef keep_status kp_agent_look(void *ctx, keep_agent *agent, bool *found, int
 keep_status kp_agent_sleep(keep_agent *agent, int64_t timeout_ms, kp_agent_look *look, void *ctx,
 			   bool *found, keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_agent_waits_open(keep_agent *agent, keep_error *err) KEEP_MUST_CHECK;
-void kp_agent_waits_close(keep_agent *agent);
 kp_agent_look kp_agent_look_for_claimable; /* agent_claim.c; no ctx */
 
 #endif

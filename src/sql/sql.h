@@ -11,6 +11,7 @@
  *   records                   record.c: one interpreter binds and reads every record type
  *   migrations                migrate.c
  *   change notification       notify.c (shared memory beside a file), or the server's own
+ *   waiting for news          waits.c
  *   the write guard           write_guard.c: no checkpoint beside a write, and a fair queue
  *   another program's file    foreign.h
  *
@@ -92,8 +93,8 @@ enum kp_sql_caps {
 	KP_SQL_ONE_WRITER = 1 << 0, /* one writing transaction at a time in the whole database */
 	KP_SQL_PIPELINE = 1 << 1,   /* queued statements share one round trip */
 	KP_SQL_TRANSACTIONAL_DDL = 1 << 2,
-	KP_SQL_LISTEN = 1 << 3,  /* notify/listen doors work (probed at open) */
-	KP_SQL_SCHEMAS = 1 << 4, /* options.schema is honoured */
+	KP_SQL_LISTEN = 1 << 3,    /* notify/listen doors work (probed at open) */
+	KP_SQL_SCHEMAS = 1 << 4,   /* options.schema is honoured */
 	KP_SQL_LOG = 1 << 5,       /* SQLite: the file is in WAL mode now */
 	KP_SQL_OTHER_LOG = 1 << 6, /* SQLite: so is the one of options.beside */
 };
@@ -674,5 +675,44 @@ bool kp_notify_wait(kp_notify *notify, uint64_t *position, int64_t timeout_ms,
 		    const _Atomic int *cancelled);
 /* Wake this process's and others' waiters without a topic: each looks at its `cancelled`. */
 void kp_notify_wake(kp_notify *notify);
+
+/* ---------------------------------------------------------------- waiting for news (waits.c)
+ *
+ * A wait looks, sleeps until it is told of news or a second is over, and looks again. Only a look
+ * answers. Who tells is a server's notifications, or what the caller has beside its files.
+ */
+typedef struct kp_waits kp_waits;
+
+enum { KP_WAITS_TOPICS_MAX = 4 };
+
+/* Everything is borrowed, and stays until close. */
+typedef struct kp_waits_options {
+	const char *who;              /* for the log */
+	const _Atomic int *cancelled; /* not 0: waits of now and later end at once */
+	/* A server's, where it has KP_SQL_LISTEN; driver NULL: none. */
+	const kp_sql_driver *driver;
+	const char *location, *schema, *channel;
+	int64_t timeout_ms;
+	/* Which topics a notification is news of: bit 0, 1 …; below KP_WAITS_TOPICS_MAX. */
+	unsigned (*hear)(void *ctx, keep_bytes payload);
+	/* Else the caller's own: a position in the news, taken before a look, and a sleep until
+	   there is more behind it. NULL: nobody tells, and waits look every 25 ms. */
+	uint64_t (*position)(void *ctx);
+	void (*nap)(void *ctx, unsigned topic, uint64_t *seen, int64_t nap_ms);
+	void *ctx;
+} kp_waits_options;
+
+/* Is it there? And when will it be by itself, by the wall clock (0: not known)? */
+typedef keep_status kp_wait_look(void *ctx, bool *found, int64_t *due_ms, keep_error *err);
+
+keep_status kp_waits_open(const kp_waits_options *options, kp_waits **out,
+			  keep_error *err) KEEP_MUST_CHECK;
+void kp_waits_close(kp_waits **waits); /* accepts NULL; no wait may be under way */
+/* After *cancelled was set. Wakes who sleeps here; the caller wakes its own naps. */
+void kp_waits_cancel(kp_waits *waits);
+/* *found is false when the time is over (timeout_ms; 0: only look, below 0: for ever), or after a
+   cancel. */
+keep_status kp_waits_sleep(kp_waits *waits, unsigned topic, int64_t timeout_ms, kp_wait_look *look,
+			   void *look_ctx, bool *found, keep_error *err) KEEP_MUST_CHECK;
 
 #endif
