@@ -17,3 +17,4 @@ echo "$(nproc) processors, kernel $(uname -r), SQLite $(sqlite3 --version | cut 
 "$build/bench/bench_gateway_postgres"
 "$build/bench/bench_mailbox" "$folder"
 "$build/bench/bench_mailbox_sessions" "$folder"
+"$build/bench/bench_fernet"

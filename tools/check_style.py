@@ -37,9 +37,11 @@ LAYERS = {
     "gateway": SHARED | MIDDLE,
     "mailbox": SHARED | MIDDLE,
     "assistant": SHARED | MIDDLE,
-    "operations": SHARED | MIDDLE | STORES,
-    "service": SHARED | MIDDLE | STORES | {"operations"},
-    "cli": SHARED | MIDDLE | STORES | {"operations", "service"},
+    # A whole home: the one module below operations that knows all stores.
+    "home": SHARED | MIDDLE | STORES,
+    "operations": SHARED | MIDDLE | STORES | {"home"},
+    "service": SHARED | MIDDLE | STORES | {"home", "operations"},
+    "cli": SHARED | MIDDLE | STORES | {"home", "operations", "service"},
 }
 
 # In src/ and include/: what to call instead.

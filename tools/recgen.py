@@ -322,6 +322,9 @@ def tables(store, dialect):
     for record in store["records"]:
         if record["only"] in (None, dialect):
             out += table_sql(record, described, dialect)
+    for also in store["also"]:
+        if also["dialect"] == dialect:
+            out += ["", f"-- {also['doc']}", f"{also['sql']};"]
     return "\n".join(out + [""])
 
 
@@ -335,6 +338,8 @@ def escape_cell(text):
 def reference(store):
     out = [f"<!-- {note(store)} -->", f"# The tables of {store['name']}", ""]
     out += ["Times are RFC 3339 text of fixed width on SQLite and timestamptz on PostgreSQL."]
+    for also in store["also"]:
+        out += ["", f"Also on {also['dialect']}: `{also['sql']}`. {also['doc']}"]
     for record in store["records"]:
         only = f" Only on {record['only']}." if record["only"] else ""
         out += ["", f"## {record['table']}", "", record["doc"] + only, "",

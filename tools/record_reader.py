@@ -245,8 +245,17 @@ def parse_part(line, record, doc):
     line.end()
 
 
+def parse_also(line, doc):
+    dialect = line.name("a dialect")
+    if dialect not in ("sqlite", "postgres"):
+        line.refuse("also sqlite, or also postgres")
+    if not doc:
+        line.refuse("every table says what it is (-- text)")
+    return {"dialect": dialect, "sql": line.rest(), "doc": doc}
+
+
 def parse_file(path, label):
-    store = {"name": path.stem, "private": False, "folder": None, "records": []}
+    store = {"name": path.stem, "private": False, "folder": None, "records": [], "also": []}
     if not re.fullmatch(IDENTIFIER, path.stem):
         raise Refusal(f"{label}:1: the file's name becomes a C name: small letters, digits, _")
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -268,6 +277,8 @@ def parse_file(path, label):
                 line.refuse("folder comes once, before the first record")
             store["folder"] = line.name("a folder")
             line.end()
+        elif not text[0].isspace() and line.accept("also"):
+            store["also"].append(parse_also(line, doc))
         elif not text[0].isspace():
             line.expect("record")
             if not doc:

@@ -259,7 +259,7 @@ class Life(AgentTest):
 
     def test_the_lease_is_extended_while_the_program_runs(self):
         message = self.post({"text": "x"})
-        process = self.start_agent("--lease", "1s", "--once", *self.script("echo 1 >started; while [ ! -e go ]; do sleep 0.02; done"))
+        process = self.start_agent("--lease", "9s", "--once", *self.script("echo 1 >started; while [ ! -e go ]; do sleep 0.02; done"))
         self.wait_for_file("started")
         first = self.lease()
         self.wait_for(lambda: self.lease() > first, "the lease stays")

@@ -167,6 +167,18 @@ class Generating(unittest.TestCase):
                      'FOREIGN KEY ("session", row_id) REFERENCES "rows" ("session", id)'):
             self.assertIn(line, postgres)
 
+    def test_what_no_struct_reads_is_in_the_tables_of_its_dialect(self):
+        self.write(GOOD + "also sqlite CREATE VIRTUAL TABLE words USING fts5 (text) -- The words.\n")
+        self.assertEqual(self.run_it().returncode, 0)
+        self.assertIn("-- The words.\nCREATE VIRTUAL TABLE words USING fts5 (text);\n",
+                      self.text("schema/sqlite/store_tables.sql"))
+        self.assertNotIn("fts5", self.text("schema/postgres/store_tables.sql"))
+        self.assertIn("fts5", self.text("docs/reference/store_tables.md"))
+
+    def test_a_statement_of_no_dialect_or_without_a_sentence_is_refused(self):
+        self.refuse(GOOD + "also oracle CREATE TABLE t (a) -- Words.\n", "also sqlite, or also postgres")
+        self.refuse(GOOD + "also sqlite CREATE TABLE t (a)\n", "every table says what it is")
+
     def test_a_shared_column_is_an_ordinary_key_in_c_and_the_pages_tell(self):
         self.write(SHARED)
         self.run_it()

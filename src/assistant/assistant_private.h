@@ -1,0 +1,156 @@
+#ifndef KP_ASSISTANT_PRIVATE_H
+#define KP_ASSISTANT_PRIVATE_H
+/*
+ * assistant_private.h - what the files of src/assistant share.
+ *
+ * A public function checks its inputs, then hands one function to kp_store_read or kp_store_change
+ * (sql/store.h). Those run it on a connection whose named statements (the *.sql files beside this
+ * one, one a topic, written once for both dialects) are prepared.
+ *
+ * Threads: as keep/assistant.h; what is mutable in struct keep_assistant has its own lock.
+ */
+#include "audit/audit.h"
+#include "keep/assistant.h"
+#include "keep/assistant_admin.h"
+#include "keep/assistant_care.h"
+#include "keep/assistant_search.h"
+#include "keep/assistant_work.h"
+#include "schedule/due.h"
+#include "sql/store.h"
+#include "vault/vault.h"
+
+#include "assistant/assistant_records.h"
+#include "assistant_statements.h" /* KP_ASSISTANT_<NAME>, made from the *.sql files */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define KP_SERVICE_SIZE 65
+
+_Static_assert(KEEP_ASSISTANT_TEXT_MAX == KP_KEY_MAX, "the checks of core hold it");
+_Static_assert(KEEP_ASSISTANT_CONTENT_MAX == KP_CONTENT_MAX, "the checks of core hold it");
+
+/* What changes are news of: bits for kp_store_change, numbers for kp_store_wait. */
+enum kp_assistant_topic { KP_TOPIC_DUE, KP_TOPIC_TASK };
+enum kp_assistant_news { KP_NEWS_NONE = 0, KP_NEWS_DUE = 1, KP_NEWS_TASK = 2 };
+
+struct keep_assistant {
+	kp_store store;
+	char service[KP_SERVICE_SIZE];
+	char owner[KP_OWNER_TEXT_SIZE]; /* this process, in lease columns */
+	bool relaxed;
+	kp_keyring *keys;                       /* NULL: there is none (keys.c) */
+	atomic_bool is_key_known;               /* the store has a check value of the newest key */
+	struct kp_message_index *message_index; /* message_index.c: folding messages' words */
+	struct kp_vector_sets *vectors;         /* vector_sets.c: vectors by model */
+};
+
+/* The wall clock, or the caller's. */
+static inline int64_t kp_assistant_now(int64_t now_ms)
+{
+	return now_ms == KEEP_NOW || now_ms == 0 ? kp_clock_ms() : now_ms;
+}
+
+/* -------------------------------- the schema (assistant_schema.c) */
+
+/* The store's own migrations with their hooks; lives in statics but for the struct itself. */
+kp_migrations kp_assistant_migrations(kp_sql_dialect dialect);
+
+/* -------------------------------- what the store keeps about itself (assistant.c) */
+
+/* A row of assistant_values; absent when there is none. On a lease, inside of a transaction or not.
+ */
+keep_status kp_assistant_get_value(kp_lease *lease, const char *name, kp_arena *arena,
+				   keep_bytes *value, keep_error *err) KEEP_MUST_CHECK;
+/* Inside a writing transaction: add or replace it. */
+keep_status kp_assistant_put_value(kp_lease *lease, const char *name, keep_bytes value,
+				   keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- the audit log (audit_log.c) */
+
+/* What a change says of itself. Texts may be absent. */
+typedef struct kp_audit_note {
+	const char *event_type; /* "setting_change" */
+	const char *action;     /* "set" */
+	keep_bytes service_name;
+	const keep_actor *actor; /* or NULL */
+	keep_bytes details;      /* a JSON object without secrets, already written; or absent */
+	bool failed;             /* it did not go well: error_message says why */
+	keep_bytes error_message;
+} kp_audit_note;
+
+/* Inside the writing transaction of what it records: add an entry to the chain. */
+keep_status kp_assistant_note(kp_lease *lease, const kp_audit_note *note,
+			      keep_error *err) KEEP_MUST_CHECK;
+/* The same for a whole entry: seq, hashes, and a timestamp of 0 are filled in. */
+keep_status kp_audit_append(kp_lease *lease, keep_audit_entry *entry,
+			    keep_error *err) KEEP_MUST_CHECK;
+/*
+ * Inside a writing transaction, for retention: remove the oldest entries, at most `limit`, that are
+ * older than `before_ms`, and seal them with an anchor and an entry that says so. *removed.
+ */
+keep_status kp_audit_seal(kp_lease *lease, int64_t before_ms, size_t limit, int64_t now_ms,
+			  int64_t *removed, keep_error *err) KEEP_MUST_CHECK;
+/* Check an actor's texts. */
+keep_status kp_check_actor(const keep_actor *actor, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- keys (keys.c) */
+
+/* At open: find the keys, and compare them with the store's check values. DENIED: they are others.
+ */
+keep_status kp_assistant_keys_open(keep_assistant *assistant, const keep_assistant_options *options,
+				   keep_error *err) KEEP_MUST_CHECK;
+/* Encrypt under the newest key, and remember its check value with the change: inside a writing
+   transaction. DENIED: no key. */
+keep_status kp_assistant_encrypt(keep_assistant *assistant, kp_lease *lease, keep_bytes plain,
+				 keep_buffer *token, char key_id[KP_KEY_ID_SIZE],
+				 keep_error *err) KEEP_MUST_CHECK;
+/* DENIED: no key, or none that fits; CORRUPT: no token. Never NOT_FOUND. kp_secret_release *plain.
+   `what` names the thing in the message. */
+keep_status kp_assistant_decrypt(const keep_assistant *assistant, const char *what,
+				 keep_bytes token, keep_buffer *plain,
+				 keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- settings (settings.c) */
+
+/* An int setting's value as it is read (stored, environment, default), on a lease; `fallback` when
+   it is not defined or has no value. */
+keep_status kp_setting_integer(kp_lease *lease, const char *key, int64_t fallback, int64_t *out,
+			       keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- what a new store holds (defaults.c) */
+
+/* Inside the migration that makes the tables: agents, prompts, retention's settings. */
+keep_status kp_assistant_seed(kp_sql_conn *conn, keep_error *err) KEEP_MUST_CHECK;
+size_t kp_default_agent_count(void);
+/* The definition of a default agent, without its times; texts are literals. */
+const keep_agent_definition *kp_default_agent(size_t index);
+
+/* -------------------------------- conversations (conversations.c) */
+
+/* On a lease: NOT_FOUND, naming it, when there is no such conversation. */
+keep_status kp_conversation_find(kp_lease *lease, keep_bytes conversation_id, kp_arena *arena,
+				 keep_conversation *out, keep_error *err) KEEP_MUST_CHECK;
+/* An estimate of the tokens of a text: bytes / 4 rounded up, at least 1 for a text that is not
+ * empty. */
+int64_t kp_token_estimate(keep_bytes text);
+
+/* -------------------------------- the words of messages (message_index.c) */
+
+keep_status kp_message_index_open(keep_assistant *assistant, keep_error *err) KEEP_MUST_CHECK;
+void kp_message_index_close(keep_assistant *assistant); /* also when it was not opened */
+/* After a commit that added `count` messages: a cheap look whether words are to be folded in. */
+void kp_message_index_appended(keep_assistant *assistant, size_t count);
+/* Inside a writing transaction, before the messages of a conversation are deleted. */
+keep_status kp_message_index_forget(kp_lease *lease, keep_bytes conversation_id,
+				    keep_error *err) KEEP_MUST_CHECK;
+/* Fold in everything now, in batches; for optimize and rebuild. */
+keep_status kp_message_index_fold(keep_assistant *assistant, keep_error *err) KEEP_MUST_CHECK;
+
+/* -------------------------------- vectors (vector_sets.c) */
+
+keep_status kp_vector_sets_open(keep_assistant *assistant, keep_error *err) KEEP_MUST_CHECK;
+void kp_vector_sets_close(keep_assistant *assistant); /* also when it was not opened */
+
+#endif
