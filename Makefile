@@ -5,6 +5,7 @@
 #   test     everything that must hold, with PostgreSQL and Redis started by the tests themselves
 #   bench    the promised speeds beside the raw library and the obvious alternative, as ratios
 #   torture  every fault loop to its end     crash  500 kills a backend     fuzz  ten minutes a target
+#   s3       the S3 client against a server from npm's registry
 #   asan tsan valgrind coverage format install clean
 
 BUILD ?= build
@@ -21,7 +22,7 @@ SETUP = meson setup $(1) $(2) >$(1).log 2>&1 || { cat $(1).log; exit 1; }
 # GCC's manual advises against -Werror here: what a sanitizer adds to a program misleads warnings.
 SANITIZE = -Db_sanitize=$(1) -Db_lundef=false -Dwerror=false
 
-.PHONY: build run test bench torture crash fuzz asan tsan valgrind coverage format install clean
+.PHONY: build run test bench torture crash fuzz s3 asan tsan valgrind coverage format install clean
 
 build:
 	@./setup.sh build
@@ -58,6 +59,11 @@ fuzz:
 	@test -d build-fuzz || { CC=clang; export CC; $(call SETUP,build-fuzz,-Dfuzz=true -Dtests=false); }
 	@ninja -C build-fuzz --quiet
 	@fuzz/run_targets.sh build-fuzz $${KEEP_FUZZ_SECONDS:-600}
+
+s3:
+	@./setup.sh test
+	@$(BUILD_TESTS)
+	@tests/s3/run_s3rver.sh $(BUILD)/tests/test_s3 $(BUILD)/tests/test_s3_backup
 
 asan:
 	@./setup.sh all

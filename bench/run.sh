@@ -17,4 +17,7 @@ echo "$(nproc) processors, kernel $(uname -r), SQLite $(sqlite3 --version | cut 
 "$build/bench/bench_gateway_postgres"
 "$build/bench/bench_mailbox" "$folder"
 "$build/bench/bench_mailbox_sessions" "$folder"
+"$build/bench/bench_assistant" "$folder"
 "$build/bench/bench_fernet"
+"$build/bench/bench_vectors"
+"$build/bench/bench_search" "$folder"

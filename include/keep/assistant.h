@@ -104,8 +104,9 @@ typedef struct keep_conversation_list {
 /*
  * The newest conversation of a contact on a channel (by updated_at, then id), or a new one, in one
  * atomic step: whoever asks at once gets the same one. idle_limit_ms > 0: one whose last message
- * (of an empty one: its beginning) is older gets a successor. last_accessed becomes now. *created
- * (may be NULL): whether it is new.
+ * (without one that is not internal: its beginning) is older gets a successor. last_accessed
+ * becomes now. `contact` may be absent: then it is nobody in particular. *created (may be NULL):
+ * whether it is new.
  */
 KEEP_API keep_status keep_assistant_find_or_create(keep_assistant *assistant, keep_bytes channel,
 						   keep_bytes contact, int64_t idle_limit_ms,
@@ -130,7 +131,8 @@ KEEP_API keep_status keep_assistant_get_conversation(keep_assistant *assistant,
 						     keep_error *err) KEEP_MUST_CHECK;
 /*
  * Change metadata: `changes` is a JSON object whose members replace those of the same name, null
- * removes one (RFC 7386, one level), in one atomic step.
+ * removes one (RFC 7386, one level), in one atomic step. NOT_FOUND; FULL: metadata would be over
+ * KEEP_ASSISTANT_CONTENT_MAX bytes.
  */
 KEEP_API keep_status keep_assistant_update_metadata(keep_assistant *assistant,
 						    keep_bytes conversation_id, keep_bytes changes,
@@ -244,12 +246,12 @@ KEEP_API keep_status keep_assistant_search_messages(keep_assistant *assistant, k
 
 typedef struct keep_context {
 	int64_t context_version;
-	bool has_summary;
+	bool has_summary;        /* there is one, and it fits */
 	keep_remembered summary; /* the latest: of the greatest to_seq, of those the newest */
 	keep_bytes summary_text; /* its text */
 	keep_conversation_message *messages; /* oldest first */
 	size_t count;
-	int64_t tokens; /* of summary and messages */
+	int64_t tokens; /* of what is in it, summary and messages */
 	/* False: the budget left something out, which is older than every message in it, or the
 	   summary itself. */
 	bool is_complete;
@@ -258,9 +260,10 @@ typedef struct keep_context {
 /*
  * What an agent should know of a conversation: the latest summary, then every message after what
  * that covers (seq > to_seq; internal ones never), oldest first. Within token_budget (0: no limit):
- * the summary comes first, then the newest messages as far as all of their tokens fit; a message
- * that does not fit ends it, so there is no hole. At most KEEP_CONTEXT_MESSAGES_MAX messages. Reads
- * what it answers and one more. NOT_FOUND.
+ * the summary comes first (one that does not fit is left out, and the messages have the budget),
+ * then the newest messages as far as all of their tokens fit; a message that does not fit ends it,
+ * so there is no hole. At most KEEP_CONTEXT_MESSAGES_MAX messages. Reads what it answers and one
+ * more; from a server, in portions, less than twice as much, or 64. NOT_FOUND.
  */
 #define KEEP_CONTEXT_MESSAGES_MAX 100000
 KEEP_API keep_status keep_assistant_context(keep_assistant *assistant, keep_bytes conversation_id,
@@ -293,7 +296,8 @@ typedef struct keep_remembered_list {
  * Remember something: memory_type short_term, long_term, facts or working, and `content`, any JSON
  * (of a fact: {"fact": "…"} or a text). A fact whose normalised text (case, accents, blanks and
  * punctuation aside) is there already is not stored again: *id is the stored one's and
- * *is_duplicate true. A summary is added by keep_assistant_add_summary.
+ * *is_duplicate true; one that is given as a text is stored as {"fact": "…"}. A summary is added by
+ * keep_assistant_add_summary. NOT_FOUND: no such conversation.
  */
 KEEP_API keep_status keep_assistant_remember(keep_assistant *assistant, keep_bytes conversation_id,
 					     keep_bytes memory_type, keep_bytes content,
@@ -302,7 +306,7 @@ KEEP_API keep_status keep_assistant_remember(keep_assistant *assistant, keep_byt
 /*
  * What is remembered of one type (absent: all but short_term), newest first, at most `limit` (0:
  * 20). short_term without stored rows is made of the newest messages that are not internal, at most
- * 20: id 0, content {"role": …, "content": …, "seq": …}.
+ * 20: id 0, content {"role": …, "content": …, "seq": …}. NOT_FOUND: no such conversation.
  */
 KEEP_API keep_status keep_assistant_recall(keep_assistant *assistant, keep_bytes conversation_id,
 					   keep_bytes memory_type, size_t limit,
@@ -310,7 +314,7 @@ KEEP_API keep_status keep_assistant_recall(keep_assistant *assistant, keep_bytes
 					   keep_error *err) KEEP_MUST_CHECK;
 /* Forget one row by its id (not 0), or all of a type (id 0; absent: of every type). *count: how
    many. Messages that a forgotten summary covered are no longer summarised by it, and
-   context_version grows. */
+   context_version grows. What is not there is counted as 0; NOT_FOUND: no such conversation. */
 KEEP_API keep_status keep_assistant_forget(keep_assistant *assistant, keep_bytes conversation_id,
 					   int64_t id, keep_bytes memory_type, int64_t *count,
 					   keep_error *err) KEEP_MUST_CHECK;

@@ -26,8 +26,9 @@ extern "C" {
  */
 
 /* `data` is any text or JSON, at most 64 KiB; it is not kept in memory afterwards. expires_at 0:
-   never. Replaces what was there. Audited. INVALID: a type other than oauth_token, api_key,
-   app_password. */
+   never. Replaces what was there; DENIED when that is under a key that is not given (remove it
+   first). Audited. INVALID: a type other than oauth_token, api_key, app_password, or no data;
+   FULL: too much of it. */
 KEEP_API keep_status keep_assistant_put_credential(keep_assistant *assistant, keep_bytes service,
 						   keep_bytes credential_type, keep_bytes data,
 						   int64_t expires_at, const keep_actor *actor,
@@ -41,7 +42,8 @@ typedef struct keep_credential {
 	keep_bytes key_id;
 } keep_credential;
 
-/* Audited, also when it fails. keep_memory_release does not wipe: keep_assistant_wipe does. */
+/* Audited, also when it fails; so a store that was opened for reading only answers DENIED.
+   keep_memory_release does not wipe: keep_assistant_wipe does. */
 KEEP_API keep_status keep_assistant_get_credential(keep_assistant *assistant, keep_bytes service,
 						   const keep_actor *actor, int64_t now_ms,
 						   keep_memory *memory, keep_credential *out,
@@ -78,7 +80,8 @@ typedef struct keep_rekey_result {
 /*
  * Encrypt every credential and sensitive setting under the newest key, in batches, each in one
  * transaction; who is interrupted begins again and does the rest. Older keys may be dropped when
- * `remaining` is 0. Audited. DENIED: some cannot be read (the rest is done).
+ * `remaining` is 0. Audited. DENIED: some cannot be read (the rest is done, and *result is
+ * written); or as above. BUSY: another process goes on to encrypt under an older key.
  */
 KEEP_API keep_status keep_assistant_rekey(keep_assistant *assistant, const keep_actor *actor,
 					  keep_rekey_result *result,
@@ -118,9 +121,14 @@ typedef struct keep_setting_list {
 
 /*
  * Define a setting, or change its definition: all but id, value, key_id and updated_at are read. A
- * stored value stays; CONFLICT when it would not be allowed any more. INVALID: bounds of a type
- * without order, a regex that cannot be read, options of another type, a default that is not
- * allowed. Audited.
+ * stored value stays; CONFLICT when it would not be allowed any more. A stored plain value is
+ * encrypted when the setting becomes sensitive (entries of the audit log keep what it was); a
+ * sensitive one must be reset before the setting becomes plain: CONFLICT. The same definition again
+ * changes nothing. An absent value_type is string, an absent category application. INVALID: bounds
+ * of a type without order, a regex that cannot be read (docs/routing.md tells the syntax; at most
+ * 194 bytes), options of another type, a default that is not allowed, a variable of the environment
+ * that holds an encryption key. A sensitive default is encrypted, too: DENIED without a key.
+ * Audited.
  */
 KEEP_API keep_status keep_assistant_define_setting(keep_assistant *assistant,
 						   const keep_setting *definition,
@@ -132,12 +140,14 @@ KEEP_API keep_status keep_assistant_undefine_setting(keep_assistant *assistant, 
 						     keep_error *err) KEEP_MUST_CHECK;
 
 /*
- * Set a value, given as text: an int in decimal, a float as JSON's number, a bool true or false,
- * json as JSON, a string as it is. Checked in this order: the key is known (NOT_FOUND), then
- * INVALID for type, range (finite numbers only), options, regex (the whole text), required (not
- * empty). An empty text is "no value" where the setting is not required: as reset. The mask *** of
- * a sensitive one is refused. Stored and audited in one transaction, old and new value without
- * secrets.
+ * Set a value, given as text: an int in decimal without leading zeros, a float as JSON's number, a
+ * bool true or false, json as JSON, a string as it is, without control characters but tab and line
+ * feed; at most KEEP_ASSISTANT_CONTENT_MAX bytes: else FULL. Checked in this order: the key is
+ * known (NOT_FOUND), then INVALID for type, range (finite numbers only), options, regex (the whole
+ * text), required (not empty). An empty text is "no value" where the setting is not required: as
+ * reset. The mask *** of a sensitive one is refused. Stored and audited in one transaction, old and
+ * new value without secrets and cut at 200 bytes. A sensitive value that is under a key that is not
+ * given is not replaced: DENIED until it was reset.
  */
 KEEP_API keep_status keep_assistant_set_setting(keep_assistant *assistant, keep_bytes key,
 						keep_bytes value, const keep_actor *actor,
@@ -184,8 +194,10 @@ typedef struct keep_setting_read {
 
 /*
  * The stored value, else the variable of the environment, else the default, of the setting's type.
- * An environment's text that the setting does not allow is passed over with a warning in the log.
- * Reading a sensitive one decrypts and is audited. NOT_FOUND: no such setting.
+ * An environment's text that the setting does not allow is passed over with a warning in the log;
+ * for a bool 1, yes, on, 0, no, off are understood there, in any case. Reading a sensitive one
+ * decrypts and is audited, so a store that was opened for reading only answers DENIED. NOT_FOUND:
+ * no such setting. CORRUPT: what is stored is not of its type.
  */
 KEEP_API keep_status keep_assistant_get_setting(keep_assistant *assistant, keep_bytes key,
 						const keep_actor *actor, keep_memory *memory,

@@ -13,18 +13,18 @@
 
 /* Who talks with the assistant, on which channel. Table `conversations`. */
 typedef struct keep_conversation {
-	int64_t id;                 /* Assigned by the database. (key, assigned by the database) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
 	keep_bytes conversation_id; /* Its name: chosen by the caller, or a UUID of ours. */
-	keep_bytes channel;         /* The channel: webui, whatsapp, slack, system … */
+	keep_bytes channel; /* The channel: webui, whatsapp, slack, system … */
 	/* Whom it is with, as the channel names them. (may be absent) */
 	keep_bytes contact_identifier;
 	/* Grows with each summary: what is cached for a smaller one is old. */
 	int64_t context_version;
 	int64_t last_accessed; /* When it was last found or written to. */
-	int64_t created_at;    /* When it began. */
-	int64_t updated_at;    /* When a message was last added. */
-	keep_bytes metadata;   /* What the caller keeps with it: an object. (may be absent) */
-	int64_t last_seq;      /* The number of its newest message. */
+	int64_t created_at; /* When it began. */
+	int64_t updated_at; /* When a message was last added. */
+	keep_bytes metadata; /* What the caller keeps with it: an object. (may be absent) */
+	int64_t last_seq; /* The number of its newest message. */
 	int64_t message_count; /* Its messages without internal ones. */
 	/* The time of its newest message that is not internal. (may be absent) */
 	int64_t last_message_at;
@@ -39,15 +39,15 @@ typedef struct keep_conversation_message {
 	keep_bytes conversation_id; /* Its conversation. */
 	/* Its name: chosen by the caller before the first try, or a UUID of ours. */
 	keep_bytes message_id;
-	keep_bytes role;    /* Who speaks. One of user, assistant, system, tool. */
+	keep_bytes role; /* Who speaks. One of user, assistant, system, tool. */
 	keep_bytes content; /* What is said. */
 	/* How many tokens it costs: the caller's count, or an estimate of ours. */
 	int64_t token_count;
-	bool is_summary;     /* It is a generated summary of others. */
-	int64_t timestamp;   /* When it was said. No order depends on it. */
+	bool is_summary; /* It is a generated summary of others. */
+	int64_t timestamp; /* When it was said. No order depends on it. */
 	keep_bytes metadata; /* What the caller keeps with it: an object. (may be absent) */
-	int64_t seq;         /* Its number in its conversation, from 1, in the order of commits. */
-	bool is_internal;    /* A remark for transparency: never context, never counted. */
+	int64_t seq; /* Its number in its conversation, from 1, in the order of commits. */
+	bool is_internal; /* A remark for transparency: never context, never counted. */
 	/* The id of the newest summary in conversation_memory that covers it. (may be absent) */
 	int64_t summarised_by;
 	bool has_summarised_by; /* whether summarised_by is there */
@@ -61,46 +61,46 @@ typedef struct keep_conversation_message {
 
 /* An agent: what it is for, and which tools it has. Table `agent_definitions`. */
 typedef struct keep_agent_definition {
-	int64_t id;                 /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes name;            /* Its name, by which tasks and prompts call it. */
-	keep_bytes display_name;    /* What people call it. */
-	keep_bytes role;            /* What it is, in a few words. */
-	keep_bytes goal;            /* What it is to achieve, in one line. */
-	keep_bytes backstory;       /* How it is to work: its part of the prompt. */
-	keep_bytes tools;           /* The names of its tools: an array of texts. */
-	int64_t priority;           /* From 1 to 10; the higher is asked first. */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes name; /* Its name, by which tasks and prompts call it. */
+	keep_bytes display_name; /* What people call it. */
+	keep_bytes role; /* What it is, in a few words. */
+	keep_bytes goal; /* What it is to achieve, in one line. */
+	keep_bytes backstory; /* How it is to work: its part of the prompt. */
+	keep_bytes tools; /* The names of its tools: an array of texts. */
+	int64_t priority; /* From 1 to 10; the higher is asked first. */
 	keep_bytes intent_keywords; /* Words that say that it is meant: an array of texts. */
-	keep_bytes category;        /* Where lists put it. (may be absent) */
-	bool enabled;               /* Whether it is selected. */
-	bool allow_delegation;      /* Whether it may hand work to others. */
-	int64_t created_at;         /* When it was defined. */
-	int64_t updated_at;         /* When it was last changed. */
+	keep_bytes category; /* Where lists put it. (may be absent) */
+	bool enabled; /* Whether it is selected. */
+	bool allow_delegation; /* Whether it may hand work to others. */
+	int64_t created_at; /* When it was defined. */
+	int64_t updated_at; /* When it was last changed. */
 } keep_agent_definition;
 
 /* One piece of work for an agent. Table `agent_tasks`. */
 typedef struct keep_agent_task {
-	int64_t id;                 /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes task_id;         /* Its name. */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes task_id; /* Its name. */
 	keep_bytes conversation_id; /* Where it came from. (may be absent) */
-	keep_bytes agent_name;      /* Who is to do it; need not be defined here. */
-	keep_bytes action;          /* What is to be done. */
-	keep_bytes parameters;      /* With what. (may be absent) */
+	keep_bytes agent_name; /* Who is to do it; need not be defined here. */
+	keep_bytes action; /* What is to be done. */
+	keep_bytes parameters; /* With what. (may be absent) */
 	/* How far it is. One of pending, running, completed, failed, cancelled, interrupted. */
 	keep_bytes status;
 	keep_bytes result; /* What came of it. (may be absent) */
 	/* Why it failed, or was interrupted or cancelled. (may be absent) */
 	keep_bytes error_message;
-	int64_t created_at;       /* When it was asked for. */
-	int64_t started_at;       /* When it was last begun. (may be absent) */
-	bool has_started_at;      /* whether started_at is there */
-	int64_t completed_at;     /* When it ended. (may be absent) */
-	bool has_completed_at;    /* whether completed_at is there */
-	int64_t attempt;          /* How often it was begun; fences those who are late. */
-	keep_bytes lease_by;      /* The worker that has it. (may be absent) */
-	keep_bytes lease_owner;   /* Its process. (may be absent) */
-	int64_t lease_until;      /* Until when. (may be absent) */
-	bool has_lease_until;     /* whether lease_until is there */
-	int64_t cancel_asked_at;  /* Since when a running one is to stop. (may be absent) */
+	int64_t created_at; /* When it was asked for. */
+	int64_t started_at; /* When it was last begun. (may be absent) */
+	bool has_started_at; /* whether started_at is there */
+	int64_t completed_at; /* When it ended. (may be absent) */
+	bool has_completed_at; /* whether completed_at is there */
+	int64_t attempt; /* How often it was begun; fences those who are late. */
+	keep_bytes lease_by; /* The worker that has it. (may be absent) */
+	keep_bytes lease_owner; /* Its process. (may be absent) */
+	int64_t lease_until; /* Until when. (may be absent) */
+	bool has_lease_until; /* whether lease_until is there */
+	int64_t cancel_asked_at; /* Since when a running one is to stop. (may be absent) */
 	bool has_cancel_asked_at; /* whether cancel_asked_at is there */
 } keep_agent_task;
 
@@ -114,34 +114,38 @@ typedef struct keep_agent_task {
 
 /* Work that comes back. Table `cron_jobs`. */
 typedef struct keep_cron_job {
-	int64_t id;                 /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes job_id;          /* Its name. */
-	keep_bytes name;            /* What people call it. */
-	keep_bytes description;     /* What it is for. (may be absent) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes job_id; /* Its name. */
+	keep_bytes name; /* What people call it. */
+	keep_bytes description; /* What it is for. (may be absent) */
 	keep_bytes cron_expression; /* When: docs/schedule.md. */
-	keep_bytes job_type;  /* Whether a tool runs or a prompt is said. One of tool, prompt. */
+	keep_bytes job_type; /* Whether a tool runs or a prompt is said. One of tool, prompt. */
 	keep_bytes tool_name; /* The tool. (may be absent) */
 	keep_bytes tool_parameters; /* What it is given: an object. (may be absent) */
-	keep_bytes prompt;          /* What is said. (may be absent) */
-	bool enabled;               /* Whether it comes due. */
-	int64_t last_run_at;        /* The time that its latest run was due. (may be absent) */
-	bool has_last_run_at;       /* whether last_run_at is there */
+	keep_bytes prompt; /* What is said. (may be absent) */
+	bool enabled; /* Whether it comes due. */
+	int64_t last_run_at; /* The time that its latest run was due. (may be absent) */
+	bool has_last_run_at; /* whether last_run_at is there */
 	/* When it is due next; absent: never, or not enabled. (may be absent) */
 	int64_t next_run_at;
 	bool has_next_run_at; /* whether next_run_at is there */
-	int64_t created_at;   /* When it was made. */
-	int64_t updated_at;   /* When it was last changed. */
-	keep_bytes timezone;  /* The IANA zone of the expression. */
+	int64_t created_at; /* When it was made. */
+	int64_t updated_at; /* When it was last changed. */
+	keep_bytes timezone; /* The IANA zone of the expression. */
 	/* What becomes of runs that nobody started. One of run_once, skip, run_all. */
 	keep_bytes missed_policy;
 	/* What becomes of a run while an earlier one is not done. One of skip, queue, allow. */
 	keep_bytes overlap_policy;
-	int64_t timeout_ms;   /* How long one attempt may take. */
+	int64_t timeout_ms; /* How long one attempt may take. */
 	int64_t max_attempts; /* How often one run is tried. */
 	/* Whose rules the expression follows. One of debian, robfig, cron-parser, apscheduler. */
 	keep_bytes dialect;
-	int64_t grace_ms;    /* A missed run older than that is not made up; 0: no limit. */
+	int64_t grace_ms; /* A missed run older than that is not made up; 0: no limit. */
 	int64_t run_all_max; /* run_all: so many of the latest missed runs. */
+	/* The time that came due while its expression or zone could not be read; next_run_at
+	   is then when that is looked at again. (may be absent) */
+	int64_t broken_since;
+	bool has_broken_since; /* whether broken_since is there */
 } keep_cron_job;
 
 /* The values of keep_cron_job.job_type. */
@@ -166,35 +170,41 @@ typedef struct keep_cron_job {
 
 /* Work for one time. Table `future_tasks`. */
 typedef struct keep_future_task {
-	int64_t id;                 /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes task_id;         /* Its name. */
-	keep_bytes name;            /* What people call it. */
-	keep_bytes description;     /* What it is for. (may be absent) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes task_id; /* Its name. */
+	keep_bytes name; /* What people call it. */
+	keep_bytes description; /* What it is for. (may be absent) */
 	keep_bytes conversation_id; /* Where it came from. (may be absent) */
-	int64_t scheduled_time;     /* When it is due. */
-	keep_bytes job_type;  /* Whether a tool runs or a prompt is said. One of tool, prompt. */
+	int64_t scheduled_time; /* When it is due. */
+	keep_bytes job_type; /* Whether a tool runs or a prompt is said. One of tool, prompt. */
 	keep_bytes tool_name; /* The tool. (may be absent) */
 	keep_bytes tool_parameters; /* What it is given: an object. (may be absent) */
-	keep_bytes prompt;          /* What is said. (may be absent) */
+	keep_bytes prompt; /* What is said. (may be absent) */
 	/* How far it is. One of pending, running, completed, failed, cancelled, interrupted. */
 	keep_bytes status;
 	keep_bytes result; /* What came of it. (may be absent) */
 	/* Why it failed, or was interrupted or cancelled. (may be absent) */
 	keep_bytes error_message;
-	int64_t created_at;    /* When it was asked for. */
-	int64_t completed_at;  /* When it ended. (may be absent) */
+	int64_t created_at; /* When it was asked for. */
+	int64_t completed_at; /* When it ended. (may be absent) */
 	bool has_completed_at; /* whether completed_at is there */
-	int64_t timeout_ms;    /* How long one attempt may take. */
-	int64_t max_attempts;  /* How often it is tried. */
-	int64_t attempt;       /* How often it was begun; fences those who are late. */
-	int64_t due_at;  /* When it is due, or tried again; absent: it has ended. (may be absent) */
+	int64_t timeout_ms; /* How long one attempt may take. */
+	int64_t max_attempts; /* How often it is tried. */
+	int64_t attempt; /* How often it was begun; fences those who are late. */
+	/* When it is due, or tried again, or its lease is over; absent: it has ended. (may be
+	   absent) */
+	int64_t due_at;
 	bool has_due_at; /* whether due_at is there */
-	keep_bytes lease_by;      /* The scheduler that runs it. (may be absent) */
-	keep_bytes lease_owner;   /* Its process. (may be absent) */
-	int64_t lease_until;      /* Until when. (may be absent) */
-	bool has_lease_until;     /* whether lease_until is there */
-	int64_t cancel_asked_at;  /* Since when a running one is to stop. (may be absent) */
+	keep_bytes lease_by; /* The scheduler that runs it. (may be absent) */
+	keep_bytes lease_owner; /* Its process. (may be absent) */
+	int64_t lease_until; /* Until when. (may be absent) */
+	bool has_lease_until; /* whether lease_until is there */
+	int64_t cancel_asked_at; /* Since when a running one is to stop. (may be absent) */
 	bool has_cancel_asked_at; /* whether cancel_asked_at is there */
+	int64_t attempts_before; /* Attempts before it was last retried by hand. */
+	/* When its attempt is over, whatever its lease says. (may be absent) */
+	int64_t deadline_at;
+	bool has_deadline_at; /* whether deadline_at is there */
 } keep_future_task;
 
 /* The values of keep_future_task.job_type. */
@@ -215,27 +225,31 @@ typedef struct keep_job_run {
 	/* Assigned by the database; of one job the order of their times. (key, assigned by the
 	   database) */
 	int64_t id;
-	keep_bytes job_id;     /* The job. */
+	keep_bytes job_id; /* The job. */
 	int64_t scheduled_for; /* The time it was due; with job_id its identity. */
 	/* dead: all attempts failed; somebody has to look. One of waiting, running, dead. */
 	keep_bytes state;
-	/* When it is begun, or tried again, or its lease is over. (may be absent) */
+	/* When it is begun, or tried again, or its lease is over; absent: it waits for an
+	   earlier one, or is dead. (may be absent) */
 	int64_t due_at;
-	bool has_due_at;          /* whether due_at is there */
-	int64_t attempt;          /* How often it was begun; fences those who are late. */
-	int64_t attempts_before;  /* Attempts before it was last retried by hand. */
-	bool is_by_hand;          /* run_now: no time of the expression. */
-	bool is_missed;           /* Nobody was there when it was due. */
-	keep_bytes lease_by;      /* The scheduler that runs it. (may be absent) */
-	keep_bytes lease_owner;   /* Its process. (may be absent) */
-	int64_t lease_until;      /* Until when. (may be absent) */
-	bool has_lease_until;     /* whether lease_until is there */
-	keep_bytes last_error;    /* Why its latest attempt failed. (may be absent) */
-	int64_t cancel_asked_at;  /* Since when a running one is to stop. (may be absent) */
+	bool has_due_at; /* whether due_at is there */
+	int64_t attempt; /* How often it was begun; fences those who are late. */
+	int64_t attempts_before; /* Attempts before it was last retried by hand. */
+	bool is_by_hand; /* run_now: no time of the expression. */
+	bool is_missed; /* Nobody was there when it was due. */
+	keep_bytes lease_by; /* The scheduler that runs it. (may be absent) */
+	keep_bytes lease_owner; /* Its process. (may be absent) */
+	int64_t lease_until; /* Until when. (may be absent) */
+	bool has_lease_until; /* whether lease_until is there */
+	keep_bytes last_error; /* Why its latest attempt failed. (may be absent) */
+	int64_t cancel_asked_at; /* Since when a running one is to stop. (may be absent) */
 	bool has_cancel_asked_at; /* whether cancel_asked_at is there */
-	int64_t created_at;       /* When a tick found it due. */
+	int64_t created_at; /* When a tick found it due. */
 	/* A one-time task is here only as a dead letter. One of cron, future_task. */
 	keep_bytes job_type;
+	/* When its attempt is over, whatever its lease says. (may be absent) */
+	int64_t deadline_at;
+	bool has_deadline_at; /* whether deadline_at is there */
 } keep_job_run;
 
 /* The values of keep_job_run.state. */
@@ -249,19 +263,19 @@ typedef struct keep_job_run {
 
 /* One attempt of a run. Table `job_executions`. */
 typedef struct keep_job_execution {
-	int64_t id;            /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes job_id;     /* The job, or the one-time task. */
-	keep_bytes job_type;   /* Which of them. One of cron, future_task. */
-	int64_t started_at;    /* When it began; of one that was skipped, when that was decided. */
-	int64_t completed_at;  /* When it ended. (may be absent) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes job_id; /* The job, or the one-time task. */
+	keep_bytes job_type; /* Which of them. One of cron, future_task. */
+	int64_t started_at; /* When it began; of one that was skipped, when that was decided. */
+	int64_t completed_at; /* When it ended. (may be absent) */
 	bool has_completed_at; /* whether completed_at is there */
 	/* How far it is. One of running, success, failed, cancelled, skipped, interrupted. */
 	keep_bytes status;
-	keep_bytes result;        /* What came of it. (may be absent) */
+	keep_bytes result; /* What came of it. (may be absent) */
 	keep_bytes error_message; /* Why not. (may be absent) */
-	keep_bytes container_id;  /* Where it ran, as the worker says. (may be absent) */
-	int64_t scheduled_for;    /* The time it was due. */
-	int64_t attempt;          /* Which try; 0: it was skipped. */
+	keep_bytes container_id; /* Where it ran, as the worker says. (may be absent) */
+	int64_t scheduled_for; /* The time it was due. */
+	int64_t attempt; /* Which try; 0: it was skipped. */
 } keep_job_execution;
 
 /* The values of keep_job_execution.job_type. */
@@ -278,15 +292,15 @@ typedef struct keep_job_execution {
 
 /* What lets Keep's user into a service. Table `service_credentials`. */
 typedef struct keep_service_credential {
-	int64_t id;                 /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes service_name;    /* The service. */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes service_name; /* The service. */
 	keep_bytes credential_type; /* What it is. One of oauth_token, api_key, app_password. */
 	keep_bytes credential_data; /* A Fernet token of it. (secret) */
-	int64_t expires_at;         /* When it stops being good. (may be absent) */
-	bool has_expires_at;        /* whether expires_at is there */
-	int64_t created_at;         /* When it was first put. */
-	int64_t updated_at;         /* When it was last put. */
-	keep_bytes key_id;          /* The key that it is encrypted with. (may be absent) */
+	int64_t expires_at; /* When it stops being good. (may be absent) */
+	bool has_expires_at; /* whether expires_at is there */
+	int64_t created_at; /* When it was first put. */
+	int64_t updated_at; /* When it was last put. */
+	keep_bytes key_id; /* The key that it is encrypted with. (may be absent) */
 } keep_service_credential;
 
 /* The values of keep_service_credential.credential_type. */
@@ -296,14 +310,14 @@ typedef struct keep_service_credential {
 
 /* Whether a service can be reached. Table `service_connections`. */
 typedef struct keep_service_connection {
-	int64_t id;              /* Assigned by the database. (key, assigned by the database) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
 	keep_bytes service_name; /* The service. */
-	keep_bytes status;       /* What was last seen. One of connected, disconnected, error. */
-	int64_t last_check;      /* When that was. (may be absent) */
-	bool has_last_check;     /* whether last_check is there */
-	keep_bytes last_error;   /* What went wrong then. (may be absent) */
-	keep_bytes metadata;     /* What the reporter keeps with it: an object. (may be absent) */
-	int64_t updated_at;      /* When the row was last written. */
+	keep_bytes status; /* What was last seen. One of connected, disconnected, error. */
+	int64_t last_check; /* When that was. (may be absent) */
+	bool has_last_check; /* whether last_check is there */
+	keep_bytes last_error; /* What went wrong then. (may be absent) */
+	keep_bytes metadata; /* What the reporter keeps with it: an object. (may be absent) */
+	int64_t updated_at; /* When the row was last written. */
 } keep_service_connection;
 
 /* The values of keep_service_connection.status. */
@@ -313,49 +327,53 @@ typedef struct keep_service_connection {
 
 /* A text that is part of what agents are told. Table `prompts`. */
 typedef struct keep_prompt {
-	int64_t id;     /* Assigned by the database. (key, assigned by the database) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
 	keep_bytes key; /* Its name: system_prompt_default, system_prompt_custom, memory, soul … */
-	keep_bytes value;       /* The text. */
+	keep_bytes value; /* The text. */
 	keep_bytes description; /* What it is for. (may be absent) */
-	int64_t created_at;     /* When it was first set. */
-	int64_t updated_at;     /* When it was last set. */
-	int64_t revision;       /* Grows with each value. */
+	int64_t created_at; /* When it was first set. */
+	int64_t updated_at; /* When it was last set. */
+	int64_t revision; /* Grows with each value. */
 } keep_prompt;
 
 /* An earlier value of a prompt. Table `prompt_revisions`. */
 typedef struct keep_prompt_revision {
-	int64_t id;          /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes key;      /* The prompt. */
-	int64_t revision;    /* Which one it was. */
-	keep_bytes value;    /* The text. */
-	int64_t set_at;      /* When it was set. */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes key; /* The prompt. */
+	int64_t revision; /* Which one it was. */
+	keep_bytes value; /* The text. */
+	int64_t set_at; /* When it was set. */
 	int64_t replaced_at; /* When it was replaced. */
 } keep_prompt_revision;
 
 /* A setting: what it may be, and what it is. Table `settings`. */
 typedef struct keep_setting {
-	int64_t id;     /* Assigned by the database. (key, assigned by the database) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
 	keep_bytes key; /* Its name: <prefix>.<name>. */
 	/* What was set, as text; absent: nothing. Of a sensitive one a Fernet token. (may be
 	   absent; secret) */
 	keep_bytes value;
-	keep_bytes value_type;  /* What a value is. One of string, int, float, bool, json. */
+	keep_bytes value_type; /* What a value is. One of string, int, float, bool, json. */
 	keep_bytes description; /* What it is for. (may be absent) */
-	keep_bytes category;    /* Where lists put it. */
-	bool is_required;       /* It may not be set to nothing. */
-	bool is_sensitive;      /* Its value is encrypted, and shown as ***. */
-	/* What a whole value must match, of a string. (may be absent) */
+	keep_bytes category; /* Where lists put it. */
+	bool is_required; /* It may not be set to nothing. */
+	bool is_sensitive; /* Its value is encrypted, and shown as ***. */
+	/* What the whole text of a value must match. (may be absent) */
 	keep_bytes validation_regex;
-	double min_value;         /* The smallest number. (may be absent) */
-	bool has_min_value;       /* whether min_value is there */
-	double max_value;         /* The largest number. (may be absent) */
-	bool has_max_value;       /* whether max_value is there */
-	keep_bytes options;       /* The only values: an array. (may be absent) */
-	int64_t display_order;    /* Where lists put it within its category. */
-	int64_t updated_at;       /* When the row was last written. */
-	keep_bytes default_value; /* What it is without a value, as text. (may be absent; secret) */
+	double min_value; /* The smallest number. (may be absent) */
+	bool has_min_value; /* whether min_value is there */
+	double max_value; /* The largest number. (may be absent) */
+	bool has_max_value; /* whether max_value is there */
+	keep_bytes options; /* The only values: an array. (may be absent) */
+	int64_t display_order; /* Where lists put it within its category. */
+	int64_t updated_at; /* When the row was last written. */
+	/* What it is without a value, as text. Of a sensitive one a Fernet token. (may be
+	   absent; secret) */
+	keep_bytes default_value;
 	keep_bytes environment; /* The variable that is asked before the default. (may be absent) */
 	keep_bytes key_id; /* The key that a sensitive value is encrypted with. (may be absent) */
+	/* The key that a sensitive default is encrypted with. (may be absent) */
+	keep_bytes default_key_id;
 } keep_setting;
 
 /* The values of keep_setting.value_type. */
@@ -367,22 +385,22 @@ typedef struct keep_setting {
 
 /* Something that was done, or refused. Table `audit_log`. */
 typedef struct keep_audit_entry {
-	int64_t id;        /* Assigned by the database. (key, assigned by the database) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
 	int64_t timestamp; /* When. */
 	/* What kind of thing: setting_change, credential_access, tool_execution … */
 	keep_bytes event_type;
 	keep_bytes service_name; /* The service that it is about. (may be absent) */
-	keep_bytes agent_name;   /* The agent that did it. (may be absent) */
-	keep_bytes action;       /* What was done, in a word or two. (may be absent) */
+	keep_bytes agent_name; /* The agent that did it. (may be absent) */
+	keep_bytes action; /* What was done, in a word or two. (may be absent) */
 	/* Where it came from; stays when that is deleted. (may be absent) */
 	keep_bytes conversation_id;
-	keep_bytes details;       /* More of it: an object without secrets. (may be absent) */
-	bool success;             /* Whether it went well. (may be absent) */
-	bool has_success;         /* whether success is there */
+	keep_bytes details; /* More of it: an object without secrets. (may be absent) */
+	bool success; /* Whether it went well. (may be absent) */
+	bool has_success; /* whether success is there */
 	keep_bytes error_message; /* Why not. (may be absent) */
-	keep_bytes user_id;       /* Who asked for it. (may be absent) */
-	keep_bytes ip_address;    /* From where. (may be absent) */
-	int64_t seq;              /* 1, 2, 3 … without a gap. */
+	keep_bytes user_id; /* Who asked for it. (may be absent) */
+	keep_bytes ip_address; /* From where. (may be absent) */
+	int64_t seq; /* 1, 2, 3 … without a gap. */
 	keep_bytes previous_hash; /* The hash of the entry before; of the first one 64 zeros. */
 	keep_bytes hash; /* SHA-256 over previous_hash and all of the entry but id, in hex. */
 } keep_audit_entry;
@@ -391,33 +409,36 @@ typedef struct keep_audit_entry {
    `audit_heads`. */
 typedef struct keep_audit_head {
 	keep_bytes name; /* audit_log. (key) */
-	int64_t seq;     /* The number of the newest entry; 0: none yet. */
+	int64_t seq; /* The number of the newest entry; 0: none yet. */
 	keep_bytes hash; /* Its hash. */
 } keep_audit_head;
 
-/* A stretch of the chain that retention removed. Table `audit_anchors`. */
+/* What retention removed from the beginning of the chain; at most one row, which grows. Table
+   `audit_anchors`. */
 typedef struct keep_audit_anchor {
-	int64_t first_seq; /* The first entry of it. (key) */
-	int64_t last_seq;  /* The last. */
+	int64_t first_seq; /* The first entry that was removed: 1. (key) */
+	int64_t last_seq; /* The last. */
 	/* The hash of the last: the next entry carries it as previous_hash. */
 	keep_bytes last_hash;
-	int64_t removed_at;      /* When. */
-	keep_bytes removed_hash; /* SHA-256 over the hashes of all of them, in order, in hex. */
-	int64_t entry_seq;       /* The entry of the chain that says the same. */
+	int64_t removed_at; /* When it was last removed from. */
+	/* SHA-256 over the removed_hash before (if any) and the hashes removed last, in order,
+	   in hex. */
+	keep_bytes removed_hash;
+	int64_t entry_seq; /* The entry of the chain that says the same: audit_sealed. */
 } keep_audit_anchor;
 
 /* Something that is remembered of a conversation. Table `conversation_memory`. */
 typedef struct keep_remembered {
-	int64_t id;                 /* Assigned by the database. (key, assigned by the database) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
 	keep_bytes conversation_id; /* The conversation. */
 	/* What kind of memory. One of short_term, long_term, facts, working. */
 	keep_bytes memory_type;
 	keep_bytes content; /* What: of a summary {"summary": …}, of a fact {"fact": …}. */
 	int64_t created_at; /* When. */
-	int64_t from_seq;   /* Of a summary: the first message that it covers. (may be absent) */
-	bool has_from_seq;  /* whether from_seq is there */
-	int64_t to_seq;     /* The last. (may be absent) */
-	bool has_to_seq;    /* whether to_seq is there */
+	int64_t from_seq; /* Of a summary: the first message that it covers. (may be absent) */
+	bool has_from_seq; /* whether from_seq is there */
+	int64_t to_seq; /* The last. (may be absent) */
+	bool has_to_seq; /* whether to_seq is there */
 	/* Of a fact: SHA-256 of its normalised text, so that it is there once. (may be absent) */
 	keep_bytes content_hash;
 	/* How many tokens it costs: the caller's count, or an estimate of ours. */
@@ -432,34 +453,34 @@ typedef struct keep_remembered {
 
 /* A document that can be found. Table `search_index`. */
 typedef struct keep_search_document {
-	int64_t id;           /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes source;    /* Where it comes from: notion, gmail, memory … */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes source; /* Where it comes from: notion, gmail, memory … */
 	keep_bytes source_id; /* Its id there. */
-	keep_bytes title;     /* Its title. (may be absent) */
-	keep_bytes content;   /* Its text. (may be absent) */
+	keep_bytes title; /* Its title. (may be absent) */
+	keep_bytes content; /* Its text. (may be absent) */
 	/* SHA-256 of title and text, in hex: unchanged ones are skipped. (may be absent) */
 	keep_bytes content_hash;
 	keep_bytes embedding; /* Its vector: float32, little-endian. (may be absent) */
-	keep_bytes metadata;  /* What the caller keeps with it: an object. (may be absent) */
-	int64_t indexed_at;   /* When it was last indexed. */
-	keep_bytes model;     /* The model that made the vector. (may be absent) */
-	int64_t dimensions;   /* How many numbers it has. (may be absent) */
-	bool has_dimensions;  /* whether dimensions is there */
-	int64_t word_count;   /* How many words it has, for ranking. */
+	keep_bytes metadata; /* What the caller keeps with it: an object. (may be absent) */
+	int64_t indexed_at; /* When it was last indexed. */
+	keep_bytes model; /* The model that made the vector. (may be absent) */
+	int64_t dimensions; /* How many numbers it has. (may be absent) */
+	bool has_dimensions; /* whether dimensions is there */
+	int64_t word_count; /* How many words it has, for ranking. */
 } keep_search_document;
 
 /* A change of the tables that was made. Table `schema_migrations`. */
 typedef struct keep_schema_migration {
-	int64_t id;          /* Assigned by the database. (key, assigned by the database) */
-	keep_bytes version;  /* <version>_<description>, as the file is called. */
-	int64_t applied_at;  /* When. */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
+	keep_bytes version; /* <version>_<description>, as the file is called. */
+	int64_t applied_at; /* When. */
 	keep_bytes checksum; /* SHA-256 of the file, in hex: a changed one is noticed. */
 	int64_t duration_ms; /* How long it took. */
 } keep_schema_migration;
 
 /* What the store keeps about itself. Table `assistant_values`. */
 typedef struct keep_assistant_value {
-	keep_bytes name;  /* What it is: key_check, message_words, vectors … (key) */
+	keep_bytes name; /* What it is: key_check, message_words, vectors … (key) */
 	keep_bytes value; /* Its value. (secret) */
 } keep_assistant_value;
 
@@ -471,9 +492,9 @@ typedef struct keep_assistant_turn {
 
 /* What an adopted file held that has no place here. Table `adopted_rows`. */
 typedef struct keep_assistant_adopted {
-	int64_t id;              /* Assigned by the database. (key, assigned by the database) */
+	int64_t id; /* Assigned by the database. (key, assigned by the database) */
 	keep_bytes source_table; /* The table it was in. */
-	keep_bytes data;         /* The row, or its columns that have no place here. */
+	keep_bytes data; /* The row, or its columns that have no place here. */
 } keep_assistant_adopted;
 
 #endif

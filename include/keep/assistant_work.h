@@ -131,6 +131,11 @@ KEEP_API keep_status keep_assistant_finish_task(keep_assistant *assistant, keep_
 KEEP_API keep_status keep_assistant_cancel_task(keep_assistant *assistant, keep_bytes task_id,
 						keep_bytes reason, int64_t now_ms, bool *is_final,
 						keep_error *err) KEEP_MUST_CHECK;
+/* Sleep until a task of the agent (absent: of any) waits to be claimed, at most timeout_ms (0: only
+   look; below 0: for ever). */
+KEEP_API keep_status keep_assistant_wait_tasks(keep_assistant *assistant, keep_bytes agent_name,
+					       int64_t timeout_ms, bool *found,
+					       keep_error *err) KEEP_MUST_CHECK;
 /* failed or interrupted becomes pending again; else CONFLICT. */
 KEEP_API keep_status keep_assistant_retry_task(keep_assistant *assistant, keep_bytes task_id,
 					       int64_t now_ms, keep_error *err) KEEP_MUST_CHECK;

@@ -15,6 +15,7 @@
 #include "keep/assistant_care.h"
 #include "keep/assistant_search.h"
 #include "keep/assistant_work.h"
+#include "pattern/pattern.h"
 #include "schedule/due.h"
 #include "sql/store.h"
 #include "vault/vault.h"
@@ -41,7 +42,6 @@ struct keep_assistant {
 	char owner[KP_OWNER_TEXT_SIZE]; /* this process, in lease columns */
 	bool relaxed;
 	kp_keyring *keys;                       /* NULL: there is none (keys.c) */
-	atomic_bool is_key_known;               /* the store has a check value of the newest key */
 	struct kp_message_index *message_index; /* message_index.c: folding messages' words */
 	struct kp_vector_sets *vectors;         /* vector_sets.c: vectors by model */
 };
@@ -106,13 +106,60 @@ keep_status kp_assistant_keys_open(keep_assistant *assistant, const keep_assista
 keep_status kp_assistant_encrypt(keep_assistant *assistant, kp_lease *lease, keep_bytes plain,
 				 keep_buffer *token, char key_id[KP_KEY_ID_SIZE],
 				 keep_error *err) KEEP_MUST_CHECK;
+/* What kp_assistant_encrypt does before it encrypts: the newest key belongs to the store from this
+   transaction on, or DENIED. */
+keep_status kp_assistant_take_key(const keep_assistant *assistant, kp_lease *lease,
+				  keep_error *err) KEEP_MUST_CHECK;
+/* Would kp_assistant_encrypt be DENIED? Changes nothing. */
+keep_status kp_assistant_may_encrypt(const keep_assistant *assistant, kp_lease *lease,
+				     keep_error *err) KEEP_MUST_CHECK;
+/* The check value of a key is the row of assistant_values named this and the key's id. */
+#define KP_KEY_CHECK_PREFIX "key_check:"
 /* DENIED: no key, or none that fits; CORRUPT: no token. Never NOT_FOUND. kp_secret_release *plain.
    `what` names the thing in the message. */
 keep_status kp_assistant_decrypt(const keep_assistant *assistant, const char *what,
 				 keep_bytes token, keep_buffer *plain,
 				 keep_error *err) KEEP_MUST_CHECK;
 
-/* -------------------------------- settings (settings.c) */
+/* -------------------------------- settings (setting_value.c, settings.c) */
+
+/* What a setting's text is as a number, by its type: integer (int), real (float, int), boolean. */
+typedef struct kp_setting_number {
+	int64_t integer;
+	double real;
+	bool boolean;
+} kp_setting_number;
+
+bool kp_setting_is_type(const keep_setting *setting, const char *type);
+/* The type alone. INVALID, FULL; messages name the setting and quote no value. */
+keep_status kp_setting_parse(const keep_setting *setting, keep_bytes text, kp_setting_number *out,
+			     keep_error *err) KEEP_MUST_CHECK;
+/* Everything, in the order of the contract; *number may be NULL. */
+keep_status kp_setting_check(const keep_setting *setting, keep_bytes text,
+			     kp_setting_number *number, keep_error *err) KEEP_MUST_CHECK;
+/* A definition with its default in plain text; value_type and category are there. */
+keep_status kp_setting_check_definition(const keep_setting *setting,
+					keep_error *err) KEEP_MUST_CHECK;
+/* What a variable's text says as a value: 1, yes and on are true for a bool. */
+keep_bytes kp_setting_from_environment(const keep_setting *setting, keep_bytes text);
+
+/* The row of a setting; NOT_FOUND, naming it. */
+keep_status kp_setting_find(kp_lease *lease, keep_bytes key, kp_arena *arena, keep_setting *out,
+			    keep_error *err) KEEP_MUST_CHECK;
+/* A stored text or default in plain: decrypted into `room` (kp_secret_release) when the setting is
+   sensitive, else as it is; absent stays absent. */
+keep_status kp_setting_reveal(const keep_assistant *assistant, const keep_setting *setting,
+			      keep_bytes stored, keep_buffer *room, keep_bytes *plain,
+			      keep_error *err) KEEP_MUST_CHECK;
+/* The audit entry of a change; absent values are null, and sensitive ones the mask. */
+typedef struct kp_setting_news {
+	const char *action;
+	const keep_setting *setting;
+	keep_bytes old_value, new_value;
+	const keep_actor *actor;
+} kp_setting_news;
+keep_status kp_setting_note(kp_lease *lease, const kp_setting_news *news,
+			    keep_error *err) KEEP_MUST_CHECK;
 
 /* An int setting's value as it is read (stored, environment, default), on a lease; `fallback` when
    it is not defined or has no value. */

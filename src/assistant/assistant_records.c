@@ -23,8 +23,9 @@ static const kp_field conversation_fields[] = {
 const kp_record kp_conversation_record =
 	KP_RECORD(keep_conversation, "conversations", 0, conversation_fields);
 
-static const char *const conversation_message_role_values[] = {"user", "assistant", "system",
-							       "tool", NULL};
+static const char *const conversation_message_role_values[] = {
+	"user", "assistant", "system", "tool", NULL
+};
 
 static const kp_field conversation_message_fields[] = {
 	KP_FIELD(INT, keep_conversation_message, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -65,7 +66,8 @@ const kp_record kp_agent_definition_record =
 	KP_RECORD(keep_agent_definition, "agent_definitions", 0, agent_definition_fields);
 
 static const char *const agent_task_status_values[] = {
-	"pending", "running", "completed", "failed", "cancelled", "interrupted", NULL};
+	"pending", "running", "completed", "failed", "cancelled", "interrupted", NULL
+};
 
 static const kp_field agent_task_fields[] = {
 	KP_FIELD(INT, keep_agent_task, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -90,14 +92,21 @@ static const kp_field agent_task_fields[] = {
 const kp_record kp_agent_task_record =
 	KP_RECORD(keep_agent_task, "agent_tasks", 0, agent_task_fields);
 
-static const char *const cron_job_job_type_values[] = {"tool", "prompt", NULL};
+static const char *const cron_job_job_type_values[] = {
+	"tool", "prompt", NULL
+};
 
-static const char *const cron_job_missed_policy_values[] = {"run_once", "skip", "run_all", NULL};
+static const char *const cron_job_missed_policy_values[] = {
+	"run_once", "skip", "run_all", NULL
+};
 
-static const char *const cron_job_overlap_policy_values[] = {"skip", "queue", "allow", NULL};
+static const char *const cron_job_overlap_policy_values[] = {
+	"skip", "queue", "allow", NULL
+};
 
-static const char *const cron_job_dialect_values[] = {"debian", "robfig", "cron-parser",
-						      "apscheduler", NULL};
+static const char *const cron_job_dialect_values[] = {
+	"debian", "robfig", "cron-parser", "apscheduler", NULL
+};
 
 static const kp_field cron_job_fields[] = {
 	KP_FIELD(INT, keep_cron_job, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -122,14 +131,19 @@ static const kp_field cron_job_fields[] = {
 	KP_FIELD(TEXT, keep_cron_job, dialect, 0, cron_job_dialect_values),
 	KP_FIELD(INT, keep_cron_job, grace_ms, 0, NULL),
 	KP_FIELD(INT, keep_cron_job, run_all_max, 0, NULL),
+	KP_FIELD_OPTIONAL(TIME, keep_cron_job, broken_since, KP_FIELD_NULL),
 };
 
-const kp_record kp_cron_job_record = KP_RECORD(keep_cron_job, "cron_jobs", 0, cron_job_fields);
+const kp_record kp_cron_job_record =
+	KP_RECORD(keep_cron_job, "cron_jobs", 0, cron_job_fields);
 
-static const char *const future_task_job_type_values[] = {"tool", "prompt", NULL};
+static const char *const future_task_job_type_values[] = {
+	"tool", "prompt", NULL
+};
 
 static const char *const future_task_status_values[] = {
-	"pending", "running", "completed", "failed", "cancelled", "interrupted", NULL};
+	"pending", "running", "completed", "failed", "cancelled", "interrupted", NULL
+};
 
 static const kp_field future_task_fields[] = {
 	KP_FIELD(INT, keep_future_task, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -155,14 +169,20 @@ static const kp_field future_task_fields[] = {
 	KP_FIELD(TEXT, keep_future_task, lease_owner, KP_FIELD_NULL, NULL),
 	KP_FIELD_OPTIONAL(TIME, keep_future_task, lease_until, KP_FIELD_NULL),
 	KP_FIELD_OPTIONAL(TIME, keep_future_task, cancel_asked_at, KP_FIELD_NULL),
+	KP_FIELD(INT, keep_future_task, attempts_before, 0, NULL),
+	KP_FIELD_OPTIONAL(TIME, keep_future_task, deadline_at, KP_FIELD_NULL),
 };
 
 const kp_record kp_future_task_record =
 	KP_RECORD(keep_future_task, "future_tasks", 0, future_task_fields);
 
-static const char *const job_run_state_values[] = {"waiting", "running", "dead", NULL};
+static const char *const job_run_state_values[] = {
+	"waiting", "running", "dead", NULL
+};
 
-static const char *const job_run_job_type_values[] = {"cron", "future_task", NULL};
+static const char *const job_run_job_type_values[] = {
+	"cron", "future_task", NULL
+};
 
 static const kp_field job_run_fields[] = {
 	KP_FIELD(INT, keep_job_run, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -181,14 +201,19 @@ static const kp_field job_run_fields[] = {
 	KP_FIELD_OPTIONAL(TIME, keep_job_run, cancel_asked_at, KP_FIELD_NULL),
 	KP_FIELD(TIME, keep_job_run, created_at, 0, NULL),
 	KP_FIELD(TEXT, keep_job_run, job_type, 0, job_run_job_type_values),
+	KP_FIELD_OPTIONAL(TIME, keep_job_run, deadline_at, KP_FIELD_NULL),
 };
 
-const kp_record kp_job_run_record = KP_RECORD(keep_job_run, "job_runs", 0, job_run_fields);
+const kp_record kp_job_run_record =
+	KP_RECORD(keep_job_run, "job_runs", 0, job_run_fields);
 
-static const char *const job_execution_job_type_values[] = {"cron", "future_task", NULL};
+static const char *const job_execution_job_type_values[] = {
+	"cron", "future_task", NULL
+};
 
 static const char *const job_execution_status_values[] = {
-	"running", "success", "failed", "cancelled", "skipped", "interrupted", NULL};
+	"running", "success", "failed", "cancelled", "skipped", "interrupted", NULL
+};
 
 static const kp_field job_execution_fields[] = {
 	KP_FIELD(INT, keep_job_execution, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -207,14 +232,15 @@ static const kp_field job_execution_fields[] = {
 const kp_record kp_job_execution_record =
 	KP_RECORD(keep_job_execution, "job_executions", 0, job_execution_fields);
 
-static const char *const service_credential_credential_type_values[] = {"oauth_token", "api_key",
-									"app_password", NULL};
+static const char *const service_credential_credential_type_values[] = {
+	"oauth_token", "api_key", "app_password", NULL
+};
 
 static const kp_field service_credential_fields[] = {
 	KP_FIELD(INT, keep_service_credential, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
 	KP_FIELD(TEXT, keep_service_credential, service_name, 0, NULL),
-	KP_FIELD(TEXT, keep_service_credential, credential_type, 0,
-		 service_credential_credential_type_values),
+	KP_FIELD(TEXT, keep_service_credential, credential_type,
+		0, service_credential_credential_type_values),
 	KP_FIELD(TEXT, keep_service_credential, credential_data, KP_FIELD_SECRET, NULL),
 	KP_FIELD_OPTIONAL(TIME, keep_service_credential, expires_at, KP_FIELD_NULL),
 	KP_FIELD(TIME, keep_service_credential, created_at, 0, NULL),
@@ -225,8 +251,9 @@ static const kp_field service_credential_fields[] = {
 const kp_record kp_service_credential_record =
 	KP_RECORD(keep_service_credential, "service_credentials", 0, service_credential_fields);
 
-static const char *const service_connection_status_values[] = {"connected", "disconnected", "error",
-							       NULL};
+static const char *const service_connection_status_values[] = {
+	"connected", "disconnected", "error", NULL
+};
 
 static const kp_field service_connection_fields[] = {
 	KP_FIELD(INT, keep_service_connection, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -251,7 +278,8 @@ static const kp_field prompt_fields[] = {
 	KP_FIELD(INT, keep_prompt, revision, 0, NULL),
 };
 
-const kp_record kp_prompt_record = KP_RECORD(keep_prompt, "prompts", 0, prompt_fields);
+const kp_record kp_prompt_record =
+	KP_RECORD(keep_prompt, "prompts", 0, prompt_fields);
 
 static const kp_field prompt_revision_fields[] = {
 	KP_FIELD(INT, keep_prompt_revision, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -265,8 +293,9 @@ static const kp_field prompt_revision_fields[] = {
 const kp_record kp_prompt_revision_record =
 	KP_RECORD(keep_prompt_revision, "prompt_revisions", 0, prompt_revision_fields);
 
-static const char *const setting_value_type_values[] = {"string", "int",  "float",
-							"bool",   "json", NULL};
+static const char *const setting_value_type_values[] = {
+	"string", "int", "float", "bool", "json", NULL
+};
 
 static const kp_field setting_fields[] = {
 	KP_FIELD(INT, keep_setting, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -286,9 +315,11 @@ static const kp_field setting_fields[] = {
 	KP_FIELD(TEXT, keep_setting, default_value, KP_FIELD_NULL | KP_FIELD_SECRET, NULL),
 	KP_FIELD(TEXT, keep_setting, environment, KP_FIELD_NULL, NULL),
 	KP_FIELD(TEXT, keep_setting, key_id, KP_FIELD_NULL, NULL),
+	KP_FIELD(TEXT, keep_setting, default_key_id, KP_FIELD_NULL, NULL),
 };
 
-const kp_record kp_setting_record = KP_RECORD(keep_setting, "settings", 0, setting_fields);
+const kp_record kp_setting_record =
+	KP_RECORD(keep_setting, "settings", 0, setting_fields);
 
 static const kp_field audit_entry_fields[] = {
 	KP_FIELD(INT, keep_audit_entry, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -332,8 +363,9 @@ static const kp_field audit_anchor_fields[] = {
 const kp_record kp_audit_anchor_record =
 	KP_RECORD(keep_audit_anchor, "audit_anchors", 0, audit_anchor_fields);
 
-static const char *const remembered_memory_type_values[] = {"short_term", "long_term", "facts",
-							    "working", NULL};
+static const char *const remembered_memory_type_values[] = {
+	"short_term", "long_term", "facts", "working", NULL
+};
 
 static const kp_field remembered_fields[] = {
 	KP_FIELD(INT, keep_remembered, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -519,6 +551,7 @@ static const char *const cron_job_texts[] = {
 	"Whose rules the expression follows.",
 	"A missed run older than that is not made up; 0: no limit.",
 	"run_all: so many of the latest missed runs.",
+	"The time that came due while its expression or zone could not be read; next_run_at is then when that is looked at again.",
 };
 
 static const char *const future_task_texts[] = {
@@ -540,11 +573,13 @@ static const char *const future_task_texts[] = {
 	"How long one attempt may take.",
 	"How often it is tried.",
 	"How often it was begun; fences those who are late.",
-	"When it is due, or tried again; absent: it has ended.",
+	"When it is due, or tried again, or its lease is over; absent: it has ended.",
 	"The scheduler that runs it.",
 	"Its process.",
 	"Until when.",
 	"Since when a running one is to stop.",
+	"Attempts before it was last retried by hand.",
+	"When its attempt is over, whatever its lease says.",
 };
 
 static const char *const job_run_texts[] = {
@@ -552,7 +587,7 @@ static const char *const job_run_texts[] = {
 	"The job.",
 	"The time it was due; with job_id its identity.",
 	"dead: all attempts failed; somebody has to look.",
-	"When it is begun, or tried again, or its lease is over.",
+	"When it is begun, or tried again, or its lease is over; absent: it waits for an earlier one, or is dead.",
 	"How often it was begun; fences those who are late.",
 	"Attempts before it was last retried by hand.",
 	"run_now: no time of the expression.",
@@ -564,6 +599,7 @@ static const char *const job_run_texts[] = {
 	"Since when a running one is to stop.",
 	"When a tick found it due.",
 	"A one-time task is here only as a dead letter.",
+	"When its attempt is over, whatever its lease says.",
 };
 
 static const char *const job_execution_texts[] = {
@@ -612,8 +648,12 @@ static const char *const prompt_texts[] = {
 };
 
 static const char *const prompt_revision_texts[] = {
-	"Assigned by the database.", "The prompt.",           "Which one it was.", "The text.",
-	"When it was set.",          "When it was replaced.",
+	"Assigned by the database.",
+	"The prompt.",
+	"Which one it was.",
+	"The text.",
+	"When it was set.",
+	"When it was replaced.",
 };
 
 static const char *const setting_texts[] = {
@@ -625,15 +665,16 @@ static const char *const setting_texts[] = {
 	"Where lists put it.",
 	"It may not be set to nothing.",
 	"Its value is encrypted, and shown as ***.",
-	"What a whole value must match, of a string.",
+	"What the whole text of a value must match.",
 	"The smallest number.",
 	"The largest number.",
 	"The only values: an array.",
 	"Where lists put it within its category.",
 	"When the row was last written.",
-	"What it is without a value, as text.",
+	"What it is without a value, as text. Of a sensitive one a Fernet token.",
 	"The variable that is asked before the default.",
 	"The key that a sensitive value is encrypted with.",
+	"The key that a sensitive default is encrypted with.",
 };
 
 static const char *const audit_entry_texts[] = {
@@ -661,12 +702,12 @@ static const char *const audit_head_texts[] = {
 };
 
 static const char *const audit_anchor_texts[] = {
-	"The first entry of it.",
+	"The first entry that was removed: 1.",
 	"The last.",
 	"The hash of the last: the next entry carries it as previous_hash.",
-	"When.",
-	"SHA-256 over the hashes of all of them, in order, in hex.",
-	"The entry of the chain that says the same.",
+	"When it was last removed from.",
+	"SHA-256 over the removed_hash before (if any) and the hashes removed last, in order, in hex.",
+	"The entry of the chain that says the same: audit_sealed.",
 };
 
 static const char *const remembered_texts[] = {

@@ -7,7 +7,9 @@
  *   2. PRAGMA user_version and the table `migrations` agree, or the file is CORRUPT and says both.
  *   3. A store is copied before its first pending migration, and the copy is verified, or nothing
  * is migrated.
- *   4. A new store gets its agents, prompts and settings in the transaction that makes its tables.
+ *   4. A new store gets its agents, prompts and settings in the transaction that makes its tables,
+ * and each migration has its row in schema_migrations, beside those of the user's own
+ *      (user_migrations.c).
  *
  * What it does not do: run a migration (sql/migrate.c), copy (the drivers).
  *
@@ -107,11 +109,22 @@ static keep_status back_up(void *ctx, kp_sql_conn *conn, int from_version, keep_
 	return kp_sql_copy(conn, label, err);
 }
 
-/* Invariant 4; kp_migrations.ran. Later migrations find the agents there. */
-static keep_status seed_new(void *ctx, kp_sql_conn *conn, keep_error *err)
+/* Invariant 4; kp_migrations.ran. */
+static keep_status note_ran(void *ctx, kp_sql_conn *conn, const kp_ran_migration *ran,
+			    keep_error *err)
 {
+	keep_schema_migration row = {
+		.version = keep_bytes_of(ran->migration->name),
+		.applied_at = kp_clock_ms(),
+		.checksum = keep_bytes_of(ran->checksum),
+		.duration_ms = ran->duration_ms,
+	};
+	keep_status status = kp_record_append(conn, &kp_schema_migration_record, &row, err);
+
 	(void)ctx;
-	return kp_assistant_seed(conn, err);
+	if (status == KEEP_OK && ran->migration->version == 1)
+		status = kp_assistant_seed(conn, err);
+	return status;
 }
 
 kp_migrations kp_assistant_migrations(kp_sql_dialect dialect)
@@ -128,7 +141,7 @@ kp_migrations kp_assistant_migrations(kp_sql_dialect dialect)
 
 	migrations.check = check_store;
 	migrations.backup = back_up;
-	migrations.ran = seed_new;
+	migrations.ran = note_ran;
 	migrations.hooks_ctx = (void *)(uintptr_t)&by_dialect[dialect];
 	return migrations;
 }

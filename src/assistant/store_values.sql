@@ -43,7 +43,3 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: set_audit_head
 UPDATE audit_heads SET seq = $1, hash = $2 WHERE name = 'audit_log';
-
--- name: count_key_checks
--- Keys that something here was encrypted with.
-SELECT count(*) FROM assistant_values WHERE name >= 'key_check:' AND name < 'key_check;';

@@ -25,8 +25,8 @@
 
 enum {
 	KP_BACKUP_FORMAT = 1,
-	KP_BACKUP_NAME_SIZE = 32,   /* "20260411T171821Z-2" */
-	KP_BACKUP_LABEL_MAX = 64,   /* bytes: A-Z a-z 0-9 . _ - */
+	KP_BACKUP_NAME_SIZE = 32,      /* "20260411T171821Z-2" */
+	KP_BACKUP_LABEL_MAX = 64,      /* bytes: A-Z a-z 0-9 . _ - */
 	KP_BACKUP_FILES_MAX = 1 << 20, /* of one backup; more is FULL */
 	KP_BACKUP_MANIFEST_BYTES_MAX = 1 << 28
 };
@@ -64,9 +64,9 @@ typedef struct kp_backup_result {
 	int64_t file_count, database_count, size_bytes;
 	int64_t damaged_count; /* databases that others damaged */
 	int64_t left_count;    /* links, pipes and the like, which no backup has */
-	int64_t held_count; /* databases that were written meanwhile, and so were held */
-	int64_t try_count;  /* tries for the moment */
-	int64_t held_us;    /* the longest time that writers were held in one try */
+	int64_t held_count;    /* databases that were written meanwhile, and so were held */
+	int64_t try_count;     /* tries for the moment */
+	int64_t held_us;       /* the longest time that writers were held in one try */
 } kp_backup_result;
 
 /*
@@ -138,9 +138,9 @@ keep_status kp_backup_keep(const int64_t *times_ms, size_t count, const keep_zon
 
 typedef struct kp_backup_prune_options {
 	kp_backup_rules rules;
-	const char *zone;    /* an IANA name; NULL: "UTC" */
-	bool labelled_too;   /* else those with a label are kept, and do not count */
-	bool dry_run;        /* nothing is removed */
+	const char *zone;  /* an IANA name; NULL: "UTC" */
+	bool labelled_too; /* else those with a label are kept, and do not count */
+	bool dry_run;      /* nothing is removed */
 	/* Told of each that is (or would be) removed; NULL: nobody. */
 	void (*removed)(void *ctx, const char *name);
 	void *removed_ctx;

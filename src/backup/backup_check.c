@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define THOROUGH_BYTES ((int64_t)32 << 20)
+#define MAP_BYTES ((int64_t)2 << 30)
 
 static const char list_sql[] =
 	"SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE "
@@ -25,7 +26,11 @@ static const char list_sql[] =
 static keep_status open_copy(const char *path, kp_sql_conn **out, keep_error *err)
 {
 	kp_sql_options options = {
-		.location = path, .read_only = true, .journal = KP_JOURNAL_AS_IS};
+		.location = path,
+		.read_only = true,
+		.journal = KP_JOURNAL_AS_IS,
+		.mmap_bytes = MAP_BYTES, /* nobody cuts it: it is ours alone */
+	};
 
 	return kp_sql_open(&kp_sql_sqlite, &options, out, err);
 }
@@ -135,9 +140,10 @@ static keep_status look_at(const char *path, int64_t size, char **tables, keep_e
 		kp_sql_rollback(conn);
 	kp_sql_close(&conn);
 	/* Always the same statements: what SQLite cannot make of them is the file's fault. */
-	return status == KEEP_MISUSE ? kp_prefix(err, err ? (err->status = KEEP_CORRUPT) : KEEP_CORRUPT,
-						 "it cannot be read")
-				     : status;
+	return status == KEEP_MISUSE
+		       ? kp_prefix(err, err ? (err->status = KEEP_CORRUPT) : KEEP_CORRUPT,
+				   "it cannot be read")
+		       : status;
 }
 
 keep_status kp_database_check(const char *path, int64_t size, char **tables, keep_error *err)

@@ -3,13 +3,14 @@
  *
  *     a folder            made
  *     a plain file        read from beginning to end
- *     a quiet database    its file with its log over it, without a lock; that nobody wrote meanwhile is
- *                         shown later (backup_items.c)
- *     a held database     the same under a read transaction; or what was read while it was locked
+ *     a quiet database    its file with its log over it, without a lock; that nobody wrote
+ * meanwhile is shown later (backup_items.c) a held database     the same under a read transaction;
+ * or what was read while it was locked
  *
  * Invariants:
  *   1. A copied database is in rollback mode and whole without a log: bytes 18 and 19 say so.
- *   2. A file that goes while it is read is no failure: the next look sees it.
+ *   2. A file that goes while it is read is no failure: the next look sees it. One that is held and
+ *      goes is copied through its connection, by SQLite.
  *
  * Tests: tests/contract/test_backup_snapshot.c.
  */
@@ -122,8 +123,9 @@ static void release_source(struct source *source)
 	kp_log_release(&source->map);
 }
 
-static keep_status copy_quiet(kp_backup_job *job, kp_item *item, keep_error *err)
+static keep_status copy_quiet(kp_backup_job *job, kp_item *item, bool *is_torn, keep_error *err)
 {
+	keep_error why = KEEP_ERROR_INIT;
 	struct source source = {.raw = KP_SQLITE_RAW_INIT, .log_fd = -1};
 	char path[PATH_MAX];
 	unsigned char header[HEADER_BYTES];
@@ -136,8 +138,14 @@ static keep_status copy_quiet(kp_backup_job *job, kp_item *item, keep_error *err
 	if (status == KEEP_OK)
 		status = kp_sqlite_raw_read(&source.raw, header, sizeof header, 0, err);
 	if (status == KEEP_OK && item->log.size > 0 && header[VERSIONS_AT + 1] == LOG_VERSION)
-		status = open_log(job, item, NULL, &source, err);
-	if (status == KEEP_OK)
+		status = open_log(job, item, NULL, &source, &why);
+	/* A log that went was copied into the file, just now: its next look sees that. */
+	*is_torn = status == KEEP_NOT_FOUND && why.status == KEEP_NOT_FOUND;
+	if (*is_torn)
+		status = KEEP_OK;
+	else if (why.status != KEEP_OK)
+		status = kp_fail(err, why.status, "%s", why.message);
+	if (status == KEEP_OK && !*is_torn)
 		status = write_database(job, item, &source, err);
 	release_source(&source);
 	return status;
@@ -167,23 +175,54 @@ static keep_status copy_bytes(kp_backup_job *job, kp_item *item, keep_error *err
 	return status;
 }
 
-keep_status kp_copy_held(kp_backup_job *job, kp_item *item, keep_error *err)
+/* Its folder was removed after the moment: only the connection has its files still. */
+static keep_status copy_by_connection(kp_backup_job *job, kp_item *item, keep_error *err)
 {
-	struct source source = {.raw = KP_SQLITE_RAW_INIT, .log_fd = -1};
+	char path[PATH_MAX];
+	int fd = -1;
 	keep_status status;
 
-	if (item->hold.bytes) {
-		status = copy_bytes(job, item, err);
-	} else {
-		status = kp_sqlite_raw_borrow(item->hold.reader, &source.raw, err);
-		if (status == KEEP_OK)
-			status = kp_sqlite_raw_size(&source.raw, &source.size, err);
-		if (status == KEEP_OK && item->hold.log.frames > 0)
-			status = open_log(job, item, &item->hold.log, &source, err);
-		if (status == KEEP_OK)
-			status = write_database(job, item, &source, err);
-		release_source(&source);
+	if (snprintf(path, sizeof path, "%s/%s", job->data_path, item->path) >= (int)sizeof path)
+		return kp_fail(err, KEEP_INVALID, "the path '%.100s...' is too long", item->path);
+	status = kp_folder_remove(job->data_fd, item->path, err);
+	if (status == KEEP_OK)
+		status = kp_sqlite_export(item->hold.reader, "main", path, err);
+	if (status == KEEP_OK)
+		status = kp_file_open(job->data_fd, item->path, O_RDONLY | O_NOFOLLOW, 0, &fd, err);
+	if (status == KEEP_OK)
+		status = kp_file_hash(fd, item->sha256, &item->size, err);
+	kp_file_close(&fd);
+	return status;
+}
+
+static keep_status copy_snapshot(kp_backup_job *job, kp_item *item, keep_error *err)
+{
+	struct source source = {.raw = KP_SQLITE_RAW_INIT, .log_fd = -1};
+	keep_error why = KEEP_ERROR_INIT;
+	keep_status status = kp_sqlite_raw_borrow(item->hold.reader, &source.raw, err);
+
+	if (status == KEEP_OK)
+		status = kp_sqlite_raw_size(&source.raw, &source.size, err);
+	if (status == KEEP_OK && item->hold.log.frames > 0) {
+		status = open_log(job, item, &item->hold.log, &source, &why);
+		if (status == KEEP_NOT_FOUND) {
+			release_source(&source);
+			return copy_by_connection(job, item, err);
+		}
+		if (status != KEEP_OK)
+			status = kp_fail(err, status, "%s", why.message);
 	}
+	if (status == KEEP_OK)
+		status = write_database(job, item, &source, err);
+	release_source(&source);
+	return status;
+}
+
+keep_status kp_copy_held(kp_backup_job *job, kp_item *item, keep_error *err)
+{
+	keep_status status =
+		item->hold.bytes ? copy_bytes(job, item, err) : copy_snapshot(job, item, err);
+
 	kp_hold_release(&item->hold);
 	if (status == KEEP_OK)
 		item->state = KP_ITEM_COPIED;
@@ -229,23 +268,22 @@ static keep_status make_folder(kp_backup_job *job, const kp_item *item, keep_err
 
 keep_status kp_copy_item(kp_backup_job *job, kp_item *item, keep_error *err)
 {
-	struct stat st;
+	bool is_torn = false;
 	keep_status status = KEEP_OK;
 
 	switch (item->kind) {
 	case KP_ITEM_FOLDER: status = make_folder(job, item, err); break;
 	case KP_ITEM_DATABASE:
-	case KP_ITEM_DAMAGED: status = copy_quiet(job, item, err); break;
+	case KP_ITEM_DAMAGED: status = copy_quiet(job, item, &is_torn, err); break;
 	case KP_ITEM_FILE:
 	case KP_ITEM_KINDS: status = copy_file(job, item, err); break;
 	}
 	if (item->kind == KP_ITEM_FOLDER)
 		item->size = 0;
-	if (status == KEEP_OK)
+	if (status == KEEP_OK && !is_torn)
 		item->state = KP_ITEM_COPIED;
-	else if (status != KEEP_NO_MEMORY && !kp_is_cancelled(job->options->cancelled) &&
-		 fstatat(job->home_fd, item->path, &st, AT_SYMLINK_NOFOLLOW) != 0 &&
-		 errno == ENOENT)
+	else if (status != KEEP_OK && status != KEEP_NO_MEMORY &&
+		 !kp_is_cancelled(job->options->cancelled) && kp_item_moved(job, item))
 		return KEEP_OK; /* invariant 2: it stays STALE */
 	return status == KEEP_OK ? KEEP_OK : kp_prefix(err, status, "%s", item->path);
 }

@@ -42,7 +42,8 @@ keep_status kp_file_open_below(int folder, const char *path, int *fd, keep_error
 	keep_status status = KEEP_OK;
 
 	*fd = -1;
-	for (const char *slash; status == KEEP_OK && (slash = strchr(path, '/')); path = slash + 1) {
+	for (const char *slash; status == KEEP_OK && (slash = strchr(path, '/'));
+	     path = slash + 1) {
 		int below = -1;
 
 		if (slash - path > NAME_MAX) {
@@ -119,12 +120,13 @@ keep_status kp_folder_remove(int parent, const char *name, keep_error *err)
 keep_status kp_backups_lock(int backups, int *fd, keep_error *err)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-	keep_status status = kp_file_open(backups, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW, 0600,
-					  fd, err);
+	keep_status status =
+		kp_file_open(backups, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, fd, err);
 
 	if (status == KEEP_OK && fcntl(*fd, F_OFD_SETLK, &lock) != 0) {
 		status = errno == EAGAIN || errno == EACCES
-				 ? kp_fail(err, KEEP_BUSY, "another backup of this home is under way")
+				 ? kp_fail(err, KEEP_BUSY,
+					   "another backup of this home is under way")
 				 : kp_fail_errno(err, errno, "cannot lock the backups");
 		kp_file_close(fd);
 	}

@@ -66,8 +66,8 @@ static bool is_beside_database(const kp_tree *tree, const char *path)
 	for (size_t i = 0; i < KP_COUNT(suffixes); i++) {
 		if (!ends_with(path, suffixes[i]))
 			continue;
-		(void)snprintf(base, sizeof base, "%.*s",
-			       (int)(strlen(path) - strlen(suffixes[i])), path);
+		(void)snprintf(base, sizeof base, "%.*s", (int)(strlen(path) - strlen(suffixes[i])),
+			       path);
 		if (kp_tree_find(tree, base))
 			return true;
 	}
@@ -116,12 +116,22 @@ static keep_status read_header(kp_backup_job *job, const char *path, char header
 	return status;
 }
 
+bool kp_item_moved(const kp_backup_job *job, const kp_item *item)
+{
+	struct stat st;
+	kp_stamp now;
+
+	if (fstatat(job->home_fd, item->path, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return true;
+	now = kp_stamp_of(&st);
+	return !kp_stamp_equal(&now, &item->self);
+}
+
 /* Invariant 2. One that went meanwhile is seen at the next look. */
 static keep_status find_kind(kp_backup_job *job, kp_item *item, keep_error *err)
 {
 	char header[sizeof magic] = "";
 	keep_error why = KEEP_ERROR_INIT;
-	struct stat st;
 	keep_status status;
 
 	if (item->kind == KP_ITEM_FOLDER || item->kind == KP_ITEM_DAMAGED)
@@ -130,7 +140,7 @@ static keep_status find_kind(kp_backup_job *job, kp_item *item, keep_error *err)
 	if (item->self.size < DATABASE_BYTES_MIN)
 		return KEEP_OK;
 	status = read_header(job, item->path, header, &why);
-	if (status != KEEP_OK && fstatat(job->home_fd, item->path, &st, AT_SYMLINK_NOFOLLOW) != 0)
+	if (status != KEEP_OK && status != KEEP_NO_MEMORY && kp_item_moved(job, item))
 		return KEEP_OK;
 	item->kind = memcmp(header, magic, sizeof magic) == 0 ? KP_ITEM_DATABASE : KP_ITEM_FILE;
 	return status == KEEP_OK ? KEEP_OK : kp_fail(err, status, "%s", why.message);
@@ -197,15 +207,14 @@ static bool is_hot(const kp_backup_job *job, const kp_item *item)
 static keep_status judge(kp_backup_job *job, const kp_tree *tree, const kp_tree_entry *entry,
 			 kp_item *item, bool is_after, size_t *changed, keep_error *err)
 {
-	bool is_new = item->state == KP_ITEM_STALE && item->size < 0;
-	bool was_gone = item->state == KP_ITEM_GONE;
+	bool is_copied = item->state == KP_ITEM_COPIED;
+	bool is_new = !is_copied && (item->kind != KP_ITEM_FOLDER || item->size < 0 ||
+				     item->state == KP_ITEM_GONE);
 	keep_status status;
 
-	if (!take_proof(job, tree, entry, item) && !is_new && !was_gone)
+	if (!take_proof(job, tree, entry, item) && !is_new)
 		return KEEP_OK;
 	if (item->state == KP_ITEM_HELD) /* has a snapshot, or will have one */
-		return KEEP_OK;
-	if (item->kind == KP_ITEM_FOLDER && !is_new && !was_gone)
 		return KEEP_OK;
 	status = find_kind(job, item, err);
 	if (status != KEEP_OK)
@@ -225,7 +234,8 @@ static void judge_absent(kp_item *item, bool is_after, size_t *changed)
 
 	if (item->state == KP_ITEM_GONE)
 		return;
-	if (is_after && (item->state == KP_ITEM_HELD || (!is_database && item->state == KP_ITEM_COPIED)))
+	if (is_after &&
+	    (item->state == KP_ITEM_HELD || (!is_database && item->state == KP_ITEM_COPIED)))
 		return; /* invariant 4; a held one has its snapshot */
 	item->state = KP_ITEM_GONE;
 	*changed += is_database;

@@ -57,12 +57,13 @@ static int compare_points(const void *a, const void *b)
 static void keep_some(const struct point *points, size_t count, size_t offset, int wanted,
 		      bool *keep)
 {
-	int64_t last = INT64_MIN;
+	int64_t last = INT64_MAX; /* clocks that go back over midnight show a day twice */
 
 	for (size_t i = 0; i < count && wanted > 0; i++) {
-		int64_t period = *(const int64_t *)(const void *)((const char *)&points[i] + offset);
+		int64_t period =
+			*(const int64_t *)(const void *)((const char *)&points[i] + offset);
 
-		if (period == last)
+		if (period >= last)
 			continue;
 		last = period;
 		keep[points[i].index] = true;

@@ -159,12 +159,11 @@ static keep_status take_frames(struct reading *reading, keep_error *err)
 		size_t got = 0;
 
 		status = kp_file_read_at(reading->fd, reading->batch, per_batch * step,
-					 frame_at(reading->frame + 1, reading->map->page_bytes), &got,
-					 err);
+					 frame_at(reading->frame + 1, reading->map->page_bytes),
+					 &got, err);
 		goes_on = status == KEEP_OK && got >= step;
-		for (size_t i = 0; goes_on && (i + 1) * step <= got &&
-				   reading->frame < reading->frames_max;
-		     i++)
+		for (size_t i = 0;
+		     goes_on && (i + 1) * step <= got && reading->frame < reading->frames_max; i++)
 			goes_on = take_frame(reading, reading->batch + i * step, &status, err);
 	}
 	return status;
@@ -270,10 +269,9 @@ keep_status kp_log_lay(int fd, const kp_log_map *map, char *block, size_t len, i
 
 		if (offset >= len)
 			break;
-		status = kp_file_read_at(fd, block + offset, map->page_bytes,
-					 frame_at(map->pages[i].frame, map->page_bytes) +
-						 FRAME_BYTES,
-					 &got, err);
+		status = kp_file_read_at(
+			fd, block + offset, map->page_bytes,
+			frame_at(map->pages[i].frame, map->page_bytes) + FRAME_BYTES, &got, err);
 		*is_over = status == KEEP_OK && got < map->page_bytes; /* it was cut */
 		if (*is_over)
 			return KEEP_OK;

@@ -37,8 +37,9 @@ static keep_status check_options(const kp_backup_options *options, keep_error *e
 		status = kp_check_folder("a backup's label", keep_bytes_of(options->label), err);
 	if (status == KEEP_OK && options->label &&
 	    (strchr(options->label, '/') || strlen(options->label) > KP_BACKUP_LABEL_MAX))
-		status = kp_fail(err, KEEP_INVALID, "a backup's label has a '/' or is over %d bytes",
-				 KP_BACKUP_LABEL_MAX);
+		status =
+			kp_fail(err, KEEP_INVALID, "a backup's label has a '/' or is over %d bytes",
+				KP_BACKUP_LABEL_MAX);
 	if (status == KEEP_OK && (options->hold_ms < 0 || options->patience_ms < 0))
 		status = kp_fail(err, KEEP_INVALID, "a backup's time limit is negative");
 	for (size_t i = 0; i < options->key_id_count && status == KEEP_OK; i++)

@@ -184,25 +184,28 @@ static keep_status check_sum(keep_bytes text, keep_error *err)
 	keep_status status;
 
 	if (text.len < TAIL_BYTES || memcmp(tail, tail_start, sizeof tail_start - 1) != 0 ||
-	    memcmp(text.data + text.len - (sizeof tail_end - 1), tail_end, sizeof tail_end - 1) != 0)
+	    memcmp(text.data + text.len - (sizeof tail_end - 1), tail_end, sizeof tail_end - 1) !=
+		    0)
 		return fail_form(err, "its end is missing");
 	status = hash_text((keep_bytes){text.data, text.len - TAIL_BYTES}, sha256, err);
-	if (status == KEEP_OK &&
-	    memcmp(tail + sizeof tail_start - 1, sha256, KP_HEX_SIZE - 1) != 0)
+	if (status == KEEP_OK && memcmp(tail + sizeof tail_start - 1, sha256, KP_HEX_SIZE - 1) != 0)
 		return fail_form(err, "it is not what was written: its checksum is another");
 	return status;
 }
 
-static bool get_text(const kp_json *object, const char *name, kp_arena *arena, const char **out)
+static keep_status get_text(const kp_json *object, const char *name, kp_arena *arena,
+			    const char **out, keep_error *err)
 {
 	const kp_json *member = kp_json_member(object, name);
 	keep_bytes copy = {.data = NULL};
+	keep_status status;
 
-	if (!member || member->kind != KP_JSON_TEXT || !kp_text_is_storable(member->text) ||
-	    kp_arena_copy(arena, member->text, &copy, NULL) != KEEP_OK)
-		return false;
-	*out = copy.data;
-	return true;
+	if (!member || member->kind != KP_JSON_TEXT || !kp_text_is_storable(member->text))
+		return kp_fail(err, KEEP_CORRUPT, KP_BACKUP_MANIFEST ": something has no %s", name);
+	status = kp_arena_copy(arena, member->text, &copy, err);
+	if (status == KEEP_OK)
+		*out = copy.data;
+	return status;
 }
 
 static bool get_integer(const kp_json *object, const char *name, int64_t *out)
@@ -233,7 +236,8 @@ static bool is_safe(const char *path)
 	for (const char *at = path;; at++) {
 		size_t len = strcspn(at, "/");
 
-		if (len == 0 || (len == 1 && at[0] == '.') || (len == 2 && memcmp(at, "..", 2) == 0))
+		if (len == 0 || (len == 1 && at[0] == '.') ||
+		    (len == 2 && memcmp(at, "..", 2) == 0))
 			return false;
 		at += len;
 		if (*at == '\0')
@@ -259,14 +263,19 @@ static keep_status read_file(const kp_json *json, kp_manifest *out, kp_manifest_
 	const char *kind = "";
 	keep_bytes copy = {.data = ""};
 	int64_t mode = 0;
+	keep_status status = get_text(json, "path", &out->arena, &file->path, err);
 
-	if (!get_text(json, "path", &out->arena, &file->path) || !is_safe(file->path) ||
-	    !get_text(json, "sha256", &out->arena, &file->sha256) ||
-	    !get_text(json, "kind", &out->arena, &kind) || !get_kind(kind, &file->kind) ||
+	if (status == KEEP_OK)
+		status = get_text(json, "sha256", &out->arena, &file->sha256, err);
+	if (status == KEEP_OK)
+		status = get_text(json, "kind", &out->arena, &kind, err);
+	if (status == KEEP_OK && tables)
+		status = kp_arena_copy(&out->arena, tables->raw, &copy, err);
+	if (status != KEEP_OK)
+		return status;
+	if (!is_safe(file->path) || !get_kind(kind, &file->kind) ||
 	    !get_integer(json, "size", &file->size) || !get_integer(json, "mode", &mode))
 		return fail_form(err, "it has a file that is not described rightly");
-	if (tables && kp_arena_copy(&out->arena, tables->raw, &copy, err) != KEEP_OK)
-		return KEEP_NO_MEMORY;
 	file->tables = copy.data;
 	file->mode = (unsigned)mode & 07777;
 	out->size_bytes += file->size;
@@ -298,6 +307,7 @@ static keep_status read_files(const kp_json *json, kp_manifest *out, keep_error 
 static keep_status read_folders(const kp_json *json, kp_manifest *out, keep_error *err)
 {
 	const kp_json *folders = kp_json_member(json, "folders");
+	keep_status status = KEEP_OK;
 
 	if (!folders || folders->kind != KP_JSON_ARRAY || folders->list.count > KP_BACKUP_FILES_MAX)
 		return fail_form(err, "it has no list of folders");
@@ -305,17 +315,18 @@ static keep_status read_folders(const kp_json *json, kp_manifest *out, keep_erro
 		kp_arena_alloc(&out->arena, (folders->list.count + 1) * sizeof *out->folders);
 	if (!out->folders)
 		return kp_fail_memory(err, "a manifest");
-	for (size_t i = 0; i < folders->list.count; i++) {
+	for (size_t i = 0; i < folders->list.count && status == KEEP_OK; i++) {
+		kp_manifest_folder *folder = &out->folders[i];
 		int64_t mode = 0;
 
-		if (!get_text(&folders->list.items[i], "path", &out->arena, &out->folders[i].path) ||
-		    !is_safe(out->folders[i].path) ||
-		    !get_integer(&folders->list.items[i], "mode", &mode))
-			return fail_form(err, "it has a folder that is not described rightly");
-		out->folders[i].mode = (unsigned)mode & 07777;
+		status = get_text(&folders->list.items[i], "path", &out->arena, &folder->path, err);
+		if (status == KEEP_OK && (!is_safe(folder->path) ||
+					  !get_integer(&folders->list.items[i], "mode", &mode)))
+			status = fail_form(err, "it has a folder that is not described rightly");
+		folder->mode = (unsigned)mode & 07777;
 	}
 	out->folder_count = folders->list.count;
-	return KEEP_OK;
+	return status;
 }
 
 static keep_status read_all(const kp_json *json, kp_manifest *out, keep_error *err)
@@ -328,9 +339,11 @@ static keep_status read_all(const kp_json *json, kp_manifest *out, keep_error *e
 	if (format > KP_BACKUP_FORMAT)
 		return kp_fail(err, KEEP_TOO_NEW, "a backup of format %lld, this Keep knows %d",
 			       (long long)format, KP_BACKUP_FORMAT);
-	if (!get_text(json, "label", &out->arena, &out->label) ||
-	    !get_text(json, "keep", &out->arena, &out->version))
-		return fail_form(err, "it has no label or no version");
+	status = get_text(json, "label", &out->arena, &out->label, err);
+	if (status == KEEP_OK)
+		status = get_text(json, "keep", &out->arena, &out->version, err);
+	if (status != KEEP_OK)
+		return status;
 	get_time(json, "started_at", &out->started_ms);
 	get_time(json, "moment_at", &out->moment_ms);
 	get_time(json, "finished_at", &out->finished_ms);
@@ -343,8 +356,8 @@ keep_status kp_manifest_read(int folder, kp_manifest *out, keep_error *err)
 	const kp_json *json = NULL;
 	kp_arena arena = {.head = NULL};
 	int fd = -1;
-	keep_status status = kp_file_open(folder, KP_BACKUP_MANIFEST, O_RDONLY | O_NOFOLLOW, 0, &fd,
-					  err);
+	keep_status status =
+		kp_file_open(folder, KP_BACKUP_MANIFEST, O_RDONLY | O_NOFOLLOW, 0, &fd, err);
 
 	*out = (kp_manifest){.label = "", .version = ""};
 	if (status == KEEP_NOT_FOUND)

@@ -104,6 +104,12 @@ static keep_status set_damaged(kp_backup_job *job, kp_item *item, keep_status st
 	return KEEP_OK;
 }
 
+/* What another moment may have: a lock that somebody holds, a file that was replaced or turned. */
+static bool may_pass(keep_status status)
+{
+	return status == KEEP_BUSY || status == KEEP_UNAVAILABLE;
+}
+
 static keep_status open_hold(kp_backup_job *job, kp_item *item, keep_error *err)
 {
 	char path[PATH_MAX];
@@ -177,7 +183,7 @@ static keep_status open_holds(kp_backup_job *job, keep_error *err)
 		if (status == KEEP_NOT_FOUND) { /* it went, or is being made: the next look says */
 			item->state = KP_ITEM_GONE;
 			status = KEEP_OK;
-		} else if (status != KEEP_OK && status != KEEP_BUSY) {
+		} else if (status != KEEP_OK && !may_pass(status)) {
 			status = set_damaged(job, item, status, err);
 		}
 	}
@@ -241,7 +247,8 @@ static void drop_snapshots(kp_backup_job *job)
 			kp_sql_rollback(hold->reader);
 		kp_free(hold->bytes);
 		hold->bytes = NULL;
-		if ((hold->writer && hold->writer->broken) || (hold->reader && hold->reader->broken))
+		if ((hold->writer && hold->writer->broken) ||
+		    (hold->reader && hold->reader->broken))
 			kp_hold_release(hold);
 	}
 }
@@ -281,6 +288,8 @@ static keep_status try_moment(kp_backup_job *job, kp_item *first, kp_item **bloc
 	job->result.try_count++;
 	if (status != KEEP_OK)
 		drop_snapshots(job);
+	if (*blocked && status != KEEP_BUSY) /* its file was replaced, or what lies beside it */
+		kp_hold_release(&(*blocked)->hold);
 	return status;
 }
 
@@ -319,17 +328,10 @@ static keep_status confirm(kp_backup_job *job, bool *is_taken, keep_error *err)
 	return kp_copy_stale(job, err);
 }
 
-/* What another moment may have: a lock that somebody holds, a file that was replaced or turned. */
-static bool may_pass(keep_status status)
-{
-	return status == KEEP_BUSY || status == KEEP_UNAVAILABLE;
-}
-
 static void count_held(kp_backup_job *job)
 {
 	for (size_t i = 0; i < job->count; i++)
 		job->result.held_count += job->items[i]->state == KP_ITEM_HELD;
-	return KEEP_OK;
 }
 
 keep_status kp_moment_take(kp_backup_job *job, keep_error *err)
@@ -345,16 +347,19 @@ keep_status kp_moment_take(kp_backup_job *job, keep_error *err)
 
 		status = open_holds(job, err);
 		if (status == KEEP_OK) {
-			kp_item *first = blocked && blocked->state == KP_ITEM_HELD &&
-							 blocked->hold.writer
-						 ? blocked
-						 : NULL;
+			kp_item *first =
+				blocked && blocked->state == KP_ITEM_HELD && blocked->hold.writer
+					? blocked
+					: NULL;
 
 			status = try_moment(job, first, &blocked, &is_too_slow, err);
 		}
-		if (status == KEEP_OK)
+		if (status == KEEP_OK) {
 			status = confirm(job, &is_taken, err);
-		if (status == KEEP_OK && is_taken) {
+			if (status != KEEP_OK)
+				return status;
+		}
+		if (is_taken) {
 			count_held(job);
 			return KEEP_OK;
 		}

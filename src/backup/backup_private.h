@@ -161,6 +161,8 @@ typedef struct kp_backup_job {
    databases HELD after the moment was taken. *changed counts databases. */
 keep_status kp_items_look(kp_backup_job *job, bool is_after, size_t *changed,
 			  keep_error *err) KEEP_MUST_CHECK;
+/* Did it go, or was it written, since it was looked at? */
+bool kp_item_moved(const kp_backup_job *job, const kp_item *item);
 void kp_items_release(kp_backup_job *job);
 
 /* ---------------------------------------------------------------- copying (backup_copy.c, _log.c)

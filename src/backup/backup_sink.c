@@ -1,5 +1,6 @@
 /*
- * backup_sink.c - a file that is written once, from its beginning to its end, and hashed on the way.
+ * backup_sink.c - a file that is written once, from its beginning to its end, and hashed on the
+ * way.
  *
  * A kernel copies four times as fast as a core computes SHA-256, so a large file is hashed by a
  * thread beside the one that reads and writes:
@@ -9,7 +10,8 @@
  *
  * Invariants:
  *   1. A block is filled only when its hash is taken: lens[i] is 0.
- *   2. What was written is on its way to the disk early, so that the sync at the end has little left.
+ *   2. What was written is on its way to the disk early, so that the sync at the end has little
+ * left.
  *   3. Without a thread (small files, or none to be had) it does the same by itself.
  *
  * What it does not do: sync.
@@ -81,8 +83,7 @@ static void end_thread(kp_sink *sink)
 	sink->is_threaded = false;
 }
 
-keep_status kp_sink_open(kp_sink *sink, int folder, const char *name, int64_t size,
-			 keep_error *err)
+keep_status kp_sink_open(kp_sink *sink, int folder, const char *name, int64_t size, keep_error *err)
 {
 	keep_status status;
 

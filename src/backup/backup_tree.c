@@ -56,8 +56,7 @@ static keep_status add_entry(kp_tree *tree, const char *path, const struct stat 
 	keep_status status;
 
 	if (tree->count == KP_BACKUP_FILES_MAX)
-		return kp_fail(err, KEEP_FULL, "there are more than %d files",
-			       KP_BACKUP_FILES_MAX);
+		return kp_fail(err, KEEP_FULL, "there are more than %d files", KP_BACKUP_FILES_MAX);
 	if (tree->count == tree->capacity) {
 		size_t capacity = tree->capacity ? 2 * tree->capacity : 256;
 		kp_tree_entry *entries = kp_realloc(tree->entries, capacity * sizeof *entries);
@@ -96,13 +95,16 @@ static keep_status take(struct walk *walk, int folder, const char *path, const s
 static keep_status read_names(struct walk *walk, int *fd, const char *prefix, int depth,
 			      keep_error *err)
 {
-	DIR *names = kp_fault(KP_FAULT_FILE) ? NULL : fdopendir(*fd);
+	bool is_fault = kp_fault(KP_FAULT_FILE);
+	DIR *names = is_fault ? NULL : fdopendir(*fd);
 	keep_status status = KEEP_OK;
 	struct dirent *name = NULL;
 
 	if (!names) {
+		status = kp_fail_errno(err, is_fault ? EIO : errno, "cannot read the folder %s",
+				       prefix);
 		kp_file_close(fd);
-		return kp_fail_errno(err, EIO, "cannot read the folder %s", prefix);
+		return status;
 	}
 	while (status == KEEP_OK && (errno = 0, name = readdir(names))) {
 		char path[PATH_MAX];
@@ -183,7 +185,7 @@ const kp_tree_entry *kp_tree_find(const kp_tree *tree, const char *path)
 {
 	kp_tree_entry key = {.path = path};
 
-	return tree->count == 0 ? NULL
-				: bsearch(&key, tree->entries, tree->count, sizeof key,
-					  compare_entries);
+	return tree->count == 0
+		       ? NULL
+		       : bsearch(&key, tree->entries, tree->count, sizeof key, compare_entries);
 }

@@ -7,6 +7,7 @@
  *   whole backups             s3_backup.c, s3_backup_download.c
  *   addresses                 s3_url.c        requests      s3_request.c, s3_answer.c
  *   listings                  s3_list.c       XML           s3_xml.c
+ *   manifests                 s3_manifest.c   digests       s3_hash.c
  *
  * What it is not: a file system, or a cache. It remembers nothing between two calls but the
  * connection.

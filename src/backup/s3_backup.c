@@ -291,8 +291,12 @@ keep_status kp_s3_backup_remove(kp_s3 *s3, const char *name, keep_error *err)
 	}
 	if (status == KEEP_OK)
 		status = join_key(&key, name, "", err);
-	if (status == KEEP_OK)
+	if (status == KEEP_OK) {
 		status = kp_s3_prune_uploads(s3, key.data, KEEP_TIME_MAX, &uploads, err);
+		/* A server that cannot list them (501): what was named by keys still goes. */
+		if (status == KEEP_INVALID)
+			status = KEEP_OK;
+	}
 	/* Until a listing is empty: some servers lose the place when what is listed goes. */
 	for (int round = 0; round < REMOVE_ROUNDS_MAX && status == KEEP_OK; round++) {
 		removal.count = 0;

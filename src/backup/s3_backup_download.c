@@ -61,6 +61,25 @@ static keep_status is_right(kp_s3 *s3, int folder, const char *path, const kp_s3
 	return status == KEEP_CORRUPT ? KEEP_OK : status;
 }
 
+/* The folders of the home, so that empty ones are there too. */
+static keep_status make_all_folders(int folder, const kp_s3_manifest *manifest, keep_error *err)
+{
+	keep_buffer path = KEEP_BUFFER_INIT;
+	keep_status status = keep_buffer_set(&path, KEEP_BYTES(KP_BACKUP_DATA "/"), err);
+
+	if (status == KEEP_OK)
+		status = make_folders(folder, path.data, err);
+	for (size_t i = 0; i < manifest->folder_count && status == KEEP_OK; i++) {
+		status = keep_buffer_set(&path, manifest->folders[i], err);
+		if (status == KEEP_OK)
+			status = kp_buffer_append_text(&path, "/", err);
+		if (status == KEEP_OK)
+			status = make_folders(folder, path.data, err);
+	}
+	keep_buffer_release(&path);
+	return status;
+}
+
 static keep_status get_one(kp_s3 *s3, int folder, const char *name, const kp_s3_file *file,
 			   keep_error *err)
 {
@@ -173,6 +192,8 @@ static keep_status get_files(kp_s3 *s3, const char *name, const char *partial, k
 			.bytes = manifest.bytes + manifest.size,
 			.bytes_done = manifest.size,
 		};
+	if (status == KEEP_OK)
+		status = make_all_folders(folder, &manifest, err);
 	for (size_t i = 0; i < manifest.count && status == KEEP_OK; i++)
 		status = get_one(s3, folder, name, &manifest.files[i], err);
 	if (status == KEEP_OK)

@@ -8,7 +8,7 @@
  *
  * What it does not do: compare; its callers know what a difference means.
  *
- * Tests: tests/unit/test_s3_url.c, tests/contract/test_s3.c.
+ * Tests: tests/contract/test_s3.c, tests/contract/test_s3_retry.c.
  */
 #include "backup/s3_private.h"
 

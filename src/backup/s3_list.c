@@ -10,7 +10,7 @@
  *
  * What it does not do: versions of objects; a listing in another order than the server's.
  *
- * Tests: tests/contract/test_s3.c, tests/unit/test_s3_answer.c.
+ * Tests: tests/contract/test_s3.c, tests/contract/test_s3_retry.c.
  */
 #include "backup/s3_private.h"
 

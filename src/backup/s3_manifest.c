@@ -10,7 +10,7 @@
  *
  * What it does not do: verify a backup. kp_backup_verify does, of what was fetched.
  *
- * Tests: tests/unit/test_s3_answer.c, tests/contract/test_s3_backup.c.
+ * Tests: tests/contract/test_s3_backup.c.
  */
 #include "backup/backup.h"
 #include "backup/s3_private.h"
@@ -56,6 +56,21 @@ static bool is_safe_path(keep_bytes path)
 	return path.len < end || memcmp(path.data + path.len - end, partial, end) != 0;
 }
 
+/* "data/<path>" */
+static keep_status copy_path(kp_s3_manifest *out, keep_bytes from, keep_bytes *path,
+			     keep_error *err)
+{
+	char *text = kp_arena_alloc(&out->memory, sizeof data_folder + from.len);
+
+	if (!text)
+		return kp_fail_memory(err, "a manifest");
+	memcpy(text, data_folder, sizeof data_folder);
+	memcpy(text + sizeof data_folder - 1, from.data, from.len);
+	*path = (keep_bytes){text, sizeof data_folder - 1 + from.len};
+	text[path->len] = '\0';
+	return KEEP_OK;
+}
+
 /* One member of "files". */
 static keep_status read_file(const kp_json *json, kp_s3_manifest *out, kp_s3_file *file,
 			     keep_error *err)
@@ -63,7 +78,6 @@ static keep_status read_file(const kp_json *json, kp_s3_manifest *out, kp_s3_fil
 	const kp_json *path = kp_json_member(json, "path");
 	const kp_json *size = kp_json_member(json, "size");
 	const kp_json *sha256 = kp_json_member(json, "sha256");
-	char *text;
 
 	if (!path || path->kind != KP_JSON_TEXT || !is_safe_path(path->text))
 		return kp_fail(err, KEEP_CORRUPT, "the manifest has a file without a safe path");
@@ -78,14 +92,30 @@ static keep_status read_file(const kp_json *json, kp_s3_manifest *out, kp_s3_fil
 	if (!kp_s3_is_sha256(file->sha256))
 		return kp_fail(err, KEEP_CORRUPT, "the manifest has no right sha256 of %" KP_PRI,
 			       KP_ARG(path->text));
-	text = kp_arena_alloc(&out->memory, sizeof data_folder + path->text.len);
-	if (!text)
+	return copy_path(out, path->text, &file->path, err);
+}
+
+/* "folders" may be missing: a home without empty ones needs none. */
+static keep_status read_folders(const kp_json *folders, kp_s3_manifest *out, keep_error *err)
+{
+	size_t count = folders && folders->kind == KP_JSON_ARRAY ? folders->list.count : 0;
+	keep_status status = KEEP_OK;
+
+	if (count > KP_BACKUP_FILES_MAX)
+		return kp_fail(err, KEEP_CORRUPT, "the manifest has too many folders");
+	out->folders = kp_arena_alloc(&out->memory, (count + 1) * sizeof *out->folders);
+	if (!out->folders)
 		return kp_fail_memory(err, "a manifest");
-	memcpy(text, data_folder, sizeof data_folder);
-	memcpy(text + sizeof data_folder - 1, path->text.data, path->text.len);
-	file->path = (keep_bytes){text, sizeof data_folder - 1 + path->text.len};
-	text[file->path.len] = '\0';
-	return KEEP_OK;
+	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
+		const kp_json *path = kp_json_member(&folders->list.items[i], "path");
+
+		if (!path || path->kind != KP_JSON_TEXT || !is_safe_path(path->text))
+			return kp_fail(err, KEEP_CORRUPT,
+				       "the manifest has a folder without a safe path");
+		status = copy_path(out, path->text, &out->folders[i], err);
+		out->folder_count += status == KEEP_OK;
+	}
+	return status;
 }
 
 static int compare_files(const void *a, const void *b)
@@ -121,6 +151,8 @@ static keep_status read_files(keep_bytes text, kp_s3_manifest *out, keep_error *
 		out->bytes += out->files[i].size;
 	}
 	out->count = status == KEEP_OK ? files->list.count : 0;
+	if (status == KEEP_OK)
+		status = read_folders(kp_json_member(json, "folders"), out, err);
 	qsort(out->files, out->count, sizeof *out->files, compare_files);
 	for (size_t i = 1; i < out->count && status == KEEP_OK; i++)
 		if (kp_bytes_equal(out->files[i - 1].path, out->files[i].path))

@@ -159,7 +159,8 @@ keep_status kp_s3_xml_read(keep_bytes xml, kp_s3_xml_each *each, void *ctx,
 keep_status kp_s3_xml_find(keep_bytes xml, const char *path, char *out, size_t size,
 			   keep_error *err) KEEP_MUST_CHECK;
 
-/* ---------------------------------------------------------------- uploads in parts (s3_parts.c) */
+/* ---------------------------------------------------------------- uploads in parts (s3_put.c), and
+ * what s3.c shares */
 
 keep_status kp_s3_put_parts(kp_s3 *s3, keep_bytes key, int fd, int64_t size, const char *sha256,
 			    keep_error *err) KEEP_MUST_CHECK;
@@ -181,6 +182,8 @@ typedef struct kp_s3_file {
 typedef struct kp_s3_manifest {
 	kp_s3_file *files;
 	size_t count;
+	keep_bytes *folders; /* those that a home has, also empty ones; as paths of files */
+	size_t folder_count;
 	int64_t bytes; /* of all of them */
 	int64_t size;  /* of the manifest */
 	char sha256[KP_S3_SHA256_TEXT];

@@ -8,7 +8,7 @@
  *
  * What it does not do: namespaces; a prefix is cut off, since servers differ in them.
  *
- * Tests: tests/unit/test_s3_url.c.
+ * Tests: tests/unit/test_s3_answer.c.
  */
 #include "backup/s3_private.h"
 

@@ -61,10 +61,13 @@ typedef struct kp_transfer_special {
 	kp_transfer_layout layouts[KP_DIALECT_COUNT];
 } kp_transfer_special;
 
-/* Either `record` or `special`. A shared column of the record is the scope on PostgreSQL. */
+/* Either `record` or `special`. */
 typedef struct kp_transfer_table {
 	const char *name; /* the table's */
 	const kp_record *record;
+	/* The record's column that is there only where many share a table: it is compared with the
+	   end's scope, and no part of a row. NULL: none. */
+	const char *shared;
 	const char *order[KP_TRANSFER_KEYS_MAX]; /* unique columns; none: the record's key */
 	const kp_transfer_special *special;
 } kp_transfer_table;

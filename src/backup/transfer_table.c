@@ -59,12 +59,6 @@ static keep_status take_order(kp_transfer_plan *plan, keep_error *err)
 	return status;
 }
 
-/* The shared column: a text key of the dialect with sessions of many in one table. */
-static bool is_scope(const kp_field *field)
-{
-	return (field->flags & KP_FIELD_POSTGRES) && (field->flags & KP_FIELD_KEY);
-}
-
 static keep_status take_record(kp_transfer_plan *plan, keep_error *err)
 {
 	const unsigned one_dialect = KP_FIELD_SQLITE | KP_FIELD_POSTGRES;
@@ -74,10 +68,12 @@ static keep_status take_record(kp_transfer_plan *plan, keep_error *err)
 	for (size_t i = 0; i < record->field_count && status == KEEP_OK; i++) {
 		const kp_field *field = &record->fields[i];
 
-		if (is_scope(field) && plan->end->scope.data)
-			plan->scope_column = field->name;
 		if (field->flags & one_dialect)
 			continue;
+		if (plan->table->shared && strcmp(field->name, plan->table->shared) == 0) {
+			plan->scope_column = plan->end->scope.data ? field->name : NULL;
+			continue;
+		}
 		if ((field->flags & KP_FIELD_KEY) && !plan->table->order[0])
 			status = add_key(plan, plan->column_count, err);
 		if (status == KEEP_OK)

@@ -14,6 +14,7 @@
  *   cli_call.c        `keep call`
  *   cli_agent.c       `keep agent`: any program as an agent
  *   cli_child.c       runs that program
+ *   cli_transfer.c    `keep transfer`: a home to another backend
  *   cli_signals.c     Ctrl-C and SIGTERM
  *   cli_help.c        help texts
  *   cli_manual.c      the reference manual
@@ -164,6 +165,7 @@ int cli_agent_main(int argc, char **argv);
 int cli_help_main(int argc, char **argv);
 int cli_manual_main(int argc, char **argv);
 int cli_completion_main(int argc, char **argv);
+int cli_transfer_main(int argc, char **argv);
 
 /* Help on stdout. */
 void cli_help_all(void);

@@ -62,6 +62,18 @@ const cli_command cli_commands[] = {
 		 "their programs and gives the messages back. A COMMAND that cannot be started "
 		 "ends it, and fails no message.",
 	 .run = cli_agent_main},
+	{.name = "transfer",
+	 .usage = "FROM TO [--json] [--without-files] [--in-use]",
+	 .sentence = "Move a home from a folder to a database server, or back.",
+	 .more = "FROM and TO are homes, one a folder and the other a postgres:// URL. All stores "
+		 "are copied and TO is made; every table is read back and compared before it is "
+		 "done. FROM is not changed. When it was interrupted, the same command goes on "
+		 "with it; until it is done TO must not be used. TO must be empty. "
+		 "--without-files leaves files of messages behind, which a server cannot keep. "
+		 "--in-use takes a folder that is written meanwhile, each file as of a moment of "
+		 "its own; else that is refused at the end. --json prints each table as an object "
+		 "on a line.",
+	 .run = cli_transfer_main},
 	{.name = "completion",
 	 .usage = "bash",
 	 .sentence = "Print a completion script for the shell.",

@@ -520,7 +520,7 @@ keep_status keep_gateway_adopt(keep_gateway *gateway, const char *file, keep_ado
 		return kp_fail(err, KEEP_MISUSE, "keep_gateway_adopt: an argument is NULL");
 	if (out)
 		*out = (keep_adoption){0};
-	if (gateway->read_only)
+	if (gateway->store.read_only)
 		return kp_fail(err, KEEP_DENIED, "the gateway was opened for reading only");
 	status = kp_foreign_open(file, &adoption.source, err);
 	if (status == KEEP_OK)

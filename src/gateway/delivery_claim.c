@@ -417,7 +417,7 @@ keep_status keep_gateway_claim_deliveries(keep_gateway *gateway, keep_bytes chan
 		status = kp_fail_memory(err, "a claim");
 	if (status == KEEP_OK)
 		status = kp_gateway_read(gateway, query_due, &claim, err);
-	if (status == KEEP_OK && (claim.is_due || gateway->read_only))
+	if (status == KEEP_OK && (claim.is_due || gateway->store.read_only))
 		status = kp_gateway_change(gateway, apply_claim, &claim, KP_NEWS_NONE, err);
 	if (status == KEEP_OK)
 		*out = claim.list;

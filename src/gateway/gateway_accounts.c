@@ -366,7 +366,7 @@ static void renew_hash(keep_gateway *gateway, const keep_auth_user *user, keep_b
 	keep_status status = kp_password_hash(password, &fresh, &why);
 
 	renewal.fresh = kp_buffer_bytes(&fresh);
-	if (status == KEEP_OK && !gateway->read_only)
+	if (status == KEEP_OK && !gateway->store.read_only)
 		status = kp_gateway_change(gateway, apply_renewal, &renewal, KP_NEWS_NONE, &why);
 	if (status != KEEP_OK)
 		kp_log(KEEP_LOG_WARNING, "account '%" KP_PRI "': hash not renewed: %s",

@@ -240,7 +240,7 @@ keep_status keep_gateway_put_messages(keep_gateway *gateway, const keep_message 
 	if (count > KEEP_GATEWAY_LIST_MAX)
 		return kp_fail(err, KEEP_INVALID, "count: %zu messages, the limit is %d", count,
 			       KEEP_GATEWAY_LIST_MAX);
-	if (gateway->read_only)
+	if (gateway->store.read_only)
 		return kp_fail(err, KEEP_DENIED, "the gateway was opened for reading only");
 	for (size_t i = 0; i < count; i++) {
 		status = kp_message_check(&messages[i], err);

@@ -214,14 +214,14 @@ static keep_status query_pending(void *ctx, kp_lease *lease, keep_error *err)
 }
 
 /* Read, and make the consumer if it is not there. What was read as if it were holds good then. */
-static keep_status look_and_make(keep_gateway *gateway, kp_gateway_query *query, struct look *look,
+static keep_status look_and_make(keep_gateway *gateway, kp_store_query *query, struct look *look,
 				 keep_error *err)
 {
 	keep_status status;
 
 	look->now_ms = kp_clock_ms();
 	status = kp_gateway_read(gateway, query, look, err);
-	if (status == KEEP_OK && !look->is_known && !gateway->read_only)
+	if (status == KEEP_OK && !look->is_known && !gateway->store.read_only)
 		status = kp_consumer_make(gateway, look->consumer, look->now_ms, err);
 	return status;
 }
@@ -696,7 +696,7 @@ keep_status keep_gateway_get_cursor(keep_gateway *gateway, keep_bytes consumer, 
 		status = kp_check_key("chat_jid", jid, err);
 	if (status == KEEP_OK)
 		status = kp_gateway_read(gateway, query_cursor, &cursor, err);
-	if (status == KEEP_OK && !cursor.is_known && !gateway->read_only)
+	if (status == KEEP_OK && !cursor.is_known && !gateway->store.read_only)
 		status = kp_consumer_make(gateway, consumer, kp_clock_ms(), err);
 	if (status == KEEP_OK)
 		*seq = cursor.seq;

@@ -170,62 +170,30 @@ struct guest {
 
 static bool is_own_table(keep_bytes name)
 {
-	if (kp_bytes_equal(name, KEEP_BYTES("migrations")))
-		return true;
 	for (size_t i = 0; i < KP_GATEWAY_RECORD_COUNT; i++)
 		if (kp_bytes_equal(name, keep_bytes_of(kp_gateway_records[i]->table)))
 			return true;
 	return false;
 }
 
-/* Everything that defines our tables, one definition a line. */
-static keep_status describe_schema(const struct guest *guest, kp_sql_conn *conn, keep_buffer *out,
-				   keep_error *err)
-{
-	kp_sql_stmt *stmt = NULL;
-	bool has_row = false;
-	keep_status status = prepare(conn, KP_GATEWAY_LIST_SCHEMA, &stmt, err);
-
-	out->len = 0;
-	if (status == KEEP_OK)
-		status = kp_sql_bind_text(stmt, 1, keep_bytes_of(guest->service), err);
-	if (status == KEEP_OK)
-		status = kp_sql_step(stmt, &has_row, err);
-	while (status == KEEP_OK && has_row) {
-		keep_bytes table, definition;
-
-		status = kp_sql_column_bytes(stmt, 0, KP_TEXT, &table, err);
-		if (status == KEEP_OK)
-			status = kp_sql_column_bytes(stmt, 1, KP_TEXT, &definition, err);
-		if (status == KEEP_OK && is_own_table(table)) {
-			status = kp_buffer_append(out, table, err);
-			if (status == KEEP_OK)
-				status = kp_buffer_append(out, definition, err);
-			if (status == KEEP_OK)
-				status = kp_buffer_append_text(out, "\n", err);
-		}
-		if (status == KEEP_OK)
-			status = kp_sql_step(stmt, &has_row, err);
-	}
-	kp_sql_finish(&stmt);
-	return status;
-}
-
 static keep_status back_up_for_guest(void *ctx, kp_sql_conn *conn, int from_version,
 				     keep_error *err)
 {
 	struct guest *guest = ctx;
-	keep_status status = describe_schema(guest, conn, &guest->before, err);
+	keep_status status =
+		kp_schema_text(conn, guest->service, is_own_table, &guest->before, err);
 
 	return status == KEEP_OK ? copy_content(conn, guest->service, from_version, err) : status;
 }
 
 /* Invariant 4; kp_migrations.ran. */
-static keep_status compare_schema(void *ctx, kp_sql_conn *conn, keep_error *err)
+static keep_status compare_schema(void *ctx, kp_sql_conn *conn, const kp_ran_migration *ran,
+				  keep_error *err)
 {
 	struct guest *guest = ctx;
-	keep_status status = describe_schema(guest, conn, &guest->after, err);
+	keep_status status = kp_schema_text(conn, guest->service, is_own_table, &guest->after, err);
 
+	(void)ran;
 	if (status == KEEP_OK &&
 	    !kp_bytes_equal(kp_buffer_bytes(&guest->before), kp_buffer_bytes(&guest->after)))
 		status =
@@ -289,11 +257,11 @@ static keep_status choose_sql(const keep_gateway_migration *migrations, size_t c
 static keep_status migrate_guest(keep_gateway *gateway, const kp_migrations *migrations,
 				 keep_error *err)
 {
-	const kp_sql_options options = {.location = gateway->location,
-					.schema = gateway->schema,
-					.timeout_ms = gateway->timeout_ms};
+	const kp_sql_options options = {.location = gateway->store.location,
+					.schema = gateway->store.schema,
+					.timeout_ms = gateway->store.timeout_ms};
 	kp_sql_conn *conn = NULL;
-	keep_status status = kp_sql_open(gateway->driver, &options, &conn, err);
+	keep_status status = kp_sql_open(gateway->store.driver, &options, &conn, err);
 
 	if (status == KEEP_OK)
 		status = kp_migrate(conn, migrations, err);
@@ -317,11 +285,11 @@ keep_status keep_gateway_migrate(keep_gateway *gateway, const char *service,
 	if (!gateway || !service)
 		return kp_fail(err, KEEP_MISUSE, "keep_gateway_migrate: an argument is NULL");
 	status = check_given(service, migrations, count, err);
-	if (status == KEEP_OK && gateway->read_only)
+	if (status == KEEP_OK && gateway->store.read_only)
 		status = kp_fail(err, KEEP_DENIED, "the gateway was opened for reading only");
 	if (status == KEEP_OK)
-		status = choose_sql(migrations, count, service, gateway->driver->dialect, &chosen,
-				    err);
+		status = choose_sql(migrations, count, service, gateway->store.driver->dialect,
+				    &chosen, err);
 	if (status == KEEP_OK) {
 		list.list = chosen;
 		status = migrate_guest(gateway, &list, err);

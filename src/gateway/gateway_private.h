@@ -4,14 +4,14 @@
  * gateway_private.h - what the files of src/gateway share.
  *
  * A public function checks its inputs, then hands one function to kp_gateway_read or
- * kp_gateway_change. Those run it on a connection whose named statements (the *.sql files beside
- * this one, one a topic, written once for both dialects) are prepared.
+ * kp_gateway_change (sql/store.h). Those run it on a connection whose named statements (the *.sql
+ * files beside this one, one a topic, written once for both dialects) are prepared.
  *
  * Threads: as keep/gateway.h; what is mutable in struct keep_gateway has its own lock.
  */
 #include "keep/gateway.h"
 #include "schedule/due.h"
-#include "sql/sql.h"
+#include "sql/store.h"
 
 #include "gateway/gateway_records.h"
 #include "gateway_statements.h" /* KP_GATEWAY_<NAME>, made from the *.sql files */
@@ -25,54 +25,61 @@
 _Static_assert(KEEP_GATEWAY_TEXT_MAX == KP_KEY_MAX, "the checks of core hold it");
 _Static_assert(KEEP_GATEWAY_CONTENT_MAX == KP_CONTENT_MAX, "the checks of core hold it");
 
+/* What changes are news of: numbers for kp_store_wait. */
+enum kp_gateway_topic { KP_TOPIC_INPUT, KP_TOPIC_DELIVERY };
+
 struct keep_gateway {
-	const kp_sql_driver *driver;
-	kp_database *database;
-	char *location; /* SQLite: the file; PostgreSQL: the conninfo */
-	char *schema;   /* PostgreSQL; else NULL */
+	kp_store store;
 	char service[KP_SERVICE_SIZE];
 	char owner[KP_OWNER_TEXT_SIZE]; /* this process, in lease columns */
-	bool read_only, relaxed;
-	bool listens;      /* LISTEN works */
-	char channel[48];  /* of NOTIFY */
-	kp_notify *notify; /* SQLite: beside the file; NULL: waits poll */
-	int64_t timeout_ms;
-	atomic_int cancelled;
-	kp_waits *waits;                  /* gateway_wait.c */
+	bool relaxed;
 	struct kp_gateway_routes *routes; /* gateway_routes.c: compiled routes */
 };
 
 /* -------------------------------- reading and changing (gateway.c) */
 
-/* Something that is read on a leased connection. It may run twice: a connection that died while it
-   was idle is replaced once. Its outputs are written anew each time. */
-typedef keep_status kp_gateway_query(void *ctx, kp_lease *lease, keep_error *err);
-keep_status kp_gateway_read(keep_gateway *gateway, kp_gateway_query *query, void *ctx,
-			    keep_error *err) KEEP_MUST_CHECK;
-
-/* Run one reading statement: all its rows into an array in `arena` (`items`: the address of the
-   list's pointer), or its one row. */
-keep_status kp_gateway_list(keep_gateway *gateway, size_t statement, const kp_value *values,
-			    size_t value_count, const kp_record *record, kp_arena *arena,
-			    void *items, size_t *count, keep_error *err) KEEP_MUST_CHECK;
-keep_status kp_gateway_get(keep_gateway *gateway, size_t statement, const kp_value *values,
-			   size_t value_count, const kp_record *record, kp_arena *arena,
-			   void *object, bool *found, keep_error *err) KEEP_MUST_CHECK;
-
+/* As sql/store.h says. */
+static inline keep_status kp_gateway_read(keep_gateway *gateway, kp_store_query *query, void *ctx,
+					  keep_error *err)
+{
+	return kp_store_read(&gateway->store, query, ctx, err);
+}
+static inline keep_status kp_gateway_list(keep_gateway *gateway, size_t statement,
+					  const kp_value *values, size_t value_count,
+					  const kp_record *record, kp_arena *arena, void *items,
+					  size_t *count, keep_error *err)
+{
+	return kp_store_list(&gateway->store, statement, values, value_count, record, arena, items,
+			     count, err);
+}
+static inline keep_status kp_gateway_get(keep_gateway *gateway, size_t statement,
+					 const kp_value *values, size_t value_count,
+					 const kp_record *record, kp_arena *arena, void *object,
+					 bool *found, keep_error *err)
+{
+	return kp_store_get(&gateway->store, statement, values, value_count, record, arena, object,
+			    found, err);
+}
 /* Does the statement give a row? */
-keep_status kp_gateway_has(keep_gateway *gateway, size_t statement, const kp_value *values,
-			   size_t value_count, bool *has_row, keep_error *err) KEEP_MUST_CHECK;
+static inline keep_status kp_gateway_has(keep_gateway *gateway, size_t statement,
+					 const kp_value *values, size_t value_count, bool *has_row,
+					 keep_error *err)
+{
+	return kp_store_get(&gateway->store, statement, values, value_count, NULL, NULL, NULL,
+			    has_row, err);
+}
 
 /* Who is woken after a change; bits. */
 enum kp_gateway_news {
 	KP_NEWS_NONE = 0,
-	KP_NEWS_INPUT = 1,   /* consumers: keep_gateway_wait */
-	KP_NEWS_DELIVERY = 2 /* adapters: keep_gateway_wait_deliveries */
+	KP_NEWS_INPUT = 1 << KP_TOPIC_INPUT,      /* consumers: keep_gateway_wait */
+	KP_NEWS_DELIVERY = 1 << KP_TOPIC_DELIVERY /* adapters: keep_gateway_wait_deliveries */
 };
-/* Run `apply` in a writing transaction (sql.h: kp_apply's rules), and wake whom `news` names when
-   it is stored. DENIED: read-only. */
-keep_status kp_gateway_change(keep_gateway *gateway, kp_apply *apply, void *ctx, unsigned news,
-			      keep_error *err) KEEP_MUST_CHECK;
+static inline keep_status kp_gateway_change(keep_gateway *gateway, kp_apply *apply, void *ctx,
+					    unsigned news, keep_error *err)
+{
+	return kp_store_change(&gateway->store, apply, ctx, news, err);
+}
 
 /* The wall clock, or the caller's. */
 static inline int64_t kp_gateway_now(int64_t now_ms)
@@ -93,11 +100,6 @@ static inline keep_bytes kp_channel_of(keep_bytes jid)
 /* Make a consumer that is not there, before every chat's first message; OK when it is. */
 keep_status kp_consumer_make(keep_gateway *gateway, keep_bytes consumer, int64_t now_ms,
 			     keep_error *err) KEEP_MUST_CHECK;
-
-/* -------------------------------- waiting (gateway_wait.c) */
-
-/* Once, when everything that tells of news is open. */
-keep_status kp_gateway_waits_open(keep_gateway *gateway, keep_error *err) KEEP_MUST_CHECK;
 
 /* -------------------------------- routes (gateway_routes.c) */
 

@@ -474,7 +474,7 @@ keep_status keep_gateway_flush_system_messages(keep_gateway *gateway, keep_bytes
 	if (status == KEEP_OK) /* mostly there is nothing, and nothing is to be locked for it */
 		status = kp_gateway_has(gateway, KP_GATEWAY_HAS_SYSTEM_MESSAGES,
 					KP_VALUES(kp_text_value(group)), &some, err);
-	if (status == KEEP_OK && (some || gateway->read_only))
+	if (status == KEEP_OK && (some || gateway->store.read_only))
 		status = kp_gateway_change(gateway, apply_flush, &flush, KP_NEWS_NONE, err);
 	else if (status == KEEP_OK)
 		flush.list.text = KEEP_BYTES("");

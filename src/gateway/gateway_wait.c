@@ -1,76 +1,14 @@
 /*
  * gateway_wait.c - sleeping until a consumer has something to read, or a delivery is due
- * (sql/waits.c).
- *
- * Who tells: with a file beside the database (sql/notify.c) every change posts there; with LISTEN
- * the server does, as part of the commit. Where there is neither, waits look every few
- * milliseconds.
+ * (sql/store.c, sql/waits.c).
  *
  * Tests: tests/contract/test_gateway_wait.c, tests/torture/test_gateway_consumers_faults.c.
  */
 #include "gateway/gateway_private.h"
 
-enum topic { TOPIC_INPUT, TOPIC_DELIVERY, TOPIC_COUNT };
-
-static const char *const topic_names[TOPIC_COUNT] = {"input", "delivery"};
-
-static unsigned hear_topic(void *ctx, keep_bytes payload)
-{
-	unsigned topics = 0;
-
-	(void)ctx;
-	for (unsigned topic = 0; topic < TOPIC_COUNT; topic++)
-		if (kp_bytes_equal(payload, keep_bytes_of(topic_names[topic])))
-			topics |= 1U << topic;
-	return topics;
-}
-
-static uint64_t notify_position(void *ctx)
-{
-	const keep_gateway *gateway = ctx;
-
-	return kp_notify_position(gateway->notify);
-}
-
-static bool is_topic(void *ctx, keep_bytes topic)
-{
-	const unsigned *wanted = ctx;
-
-	return kp_bytes_equal(topic, keep_bytes_of(topic_names[*wanted]));
-}
-
-static void nap_at_notify(void *ctx, unsigned topic, uint64_t *seen, int64_t nap_ms)
-{
-	keep_gateway *gateway = ctx;
-
-	(void)kp_notify_wait(gateway->notify, seen, nap_ms, is_topic, &topic, &gateway->cancelled);
-}
-
-keep_status kp_gateway_waits_open(keep_gateway *gateway, keep_error *err)
-{
-	const kp_waits_options options = {
-		.who = gateway->schema ? gateway->schema : gateway->location,
-		.cancelled = &gateway->cancelled,
-		.driver = gateway->listens ? gateway->driver : NULL,
-		.location = gateway->location,
-		.schema = gateway->schema,
-		.channel = gateway->channel,
-		.timeout_ms = gateway->timeout_ms,
-		.hear = hear_topic,
-		.position = gateway->notify ? notify_position : NULL,
-		.nap = gateway->notify ? nap_at_notify : NULL,
-		.ctx = gateway,
-	};
-
-	return kp_waits_open(&options, &gateway->waits, err);
-}
-
 void keep_gateway_cancel(keep_gateway *gateway)
 {
-	atomic_store(&gateway->cancelled, 1);
-	kp_waits_cancel(gateway->waits);
-	if (gateway->notify)
-		kp_notify_wake(gateway->notify);
+	kp_store_cancel(&gateway->store);
 }
 
 /* Who waits for what: a consumer's name, or a channel's. */
@@ -124,7 +62,7 @@ static keep_status look_for_input(void *ctx, bool *found, int64_t *due_ms, keep_
 	*found = status == KEEP_OK && pending.number;
 	if (status != KEEP_OK || pending.has_row)
 		return status;
-	if (!gateway->read_only)
+	if (!gateway->store.read_only)
 		status = kp_consumer_make(gateway, wait->name, kp_clock_ms(), err);
 	if (status == KEEP_OK)
 		status = kp_gateway_read(gateway, query_answer, &input, err);
@@ -140,8 +78,8 @@ keep_status keep_gateway_wait(keep_gateway *gateway, keep_bytes consumer, int64_
 
 	if (status != KEEP_OK)
 		return status;
-	return kp_waits_sleep(gateway->waits, TOPIC_INPUT, timeout_ms, look_for_input, &wait,
-			      pending, err);
+	return kp_store_wait(&gateway->store, KP_TOPIC_INPUT, timeout_ms, look_for_input, &wait,
+			     pending, err);
 }
 
 static keep_status look_for_deliveries(void *ctx, bool *found, int64_t *due_ms, keep_error *err)
@@ -169,6 +107,6 @@ keep_status keep_gateway_wait_deliveries(keep_gateway *gateway, keep_bytes chann
 
 	if (status != KEEP_OK)
 		return status;
-	return kp_waits_sleep(gateway->waits, TOPIC_DELIVERY, timeout_ms, look_for_deliveries,
-			      &wait, due, err);
+	return kp_store_wait(&gateway->store, KP_TOPIC_DELIVERY, timeout_ms, look_for_deliveries,
+			     &wait, due, err);
 }

@@ -31,34 +31,3 @@ SELECT 1 WHERE EXISTS (SELECT 1 FROM messages) OR EXISTS (SELECT 1 FROM chats)
   OR EXISTS (SELECT 1 FROM onboarding) OR EXISTS (SELECT 1 FROM signing_keys)
   OR EXISTS (SELECT 1 FROM adopted_rows)
   OR EXISTS (SELECT 1 FROM migrations WHERE version > 0 AND service <> 'gateway');
-
--- name: list_schema only sqlite
--- Everything that is defined, with the table that it belongs to, in one fixed order.
-SELECT tbl_name, type || ' ' || name || ' ' || coalesce(sql, '') AS definition FROM sqlite_schema
-UNION ALL
-SELECT 'migrations', 'user_version ' || user_version FROM pragma_user_version
-UNION ALL
-SELECT 'migrations', 'row ' || service || ' ' || version || ' ' || checksum FROM migrations
-WHERE service <> $1
-ORDER BY 1, 2;
-
--- name: list_schema only postgres
-SELECT CAST(table_name AS text) AS tbl_name,
-  'column ' || ordinal_position || ' ' || column_name || ' ' || data_type || ' ' || is_nullable
-  || ' ' || coalesce(column_default, '') AS definition
-FROM information_schema.columns WHERE table_schema = current_schema()
-UNION ALL
-SELECT CAST(tablename AS text), 'index ' || indexdef FROM pg_indexes
-WHERE schemaname = current_schema()
-UNION ALL
-SELECT CAST(pg_class.relname AS text), 'constraint ' || conname || ' ' || pg_get_constraintdef(pg_constraint.oid)
-FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
-WHERE relnamespace = CAST(current_schema() AS regnamespace)
-UNION ALL
-SELECT CAST(pg_class.relname AS text), 'trigger ' || pg_get_triggerdef(pg_trigger.oid)
-FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-WHERE relnamespace = CAST(current_schema() AS regnamespace) AND NOT tgisinternal
-UNION ALL
-SELECT 'migrations', 'row ' || service || ' ' || version || ' ' || checksum FROM migrations
-WHERE service <> $1 AND version > 0
-ORDER BY 1, 2;

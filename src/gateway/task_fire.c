@@ -616,7 +616,7 @@ keep_status keep_gateway_fire_due_tasks(keep_gateway *gateway, int64_t now_ms, s
 	keep_status status = kp_check_time("now", tick.now_ms, err);
 
 	*out = (keep_task_run_list){0};
-	if (status == KEEP_OK && gateway->read_only)
+	if (status == KEEP_OK && gateway->store.read_only)
 		status = kp_fail(err, KEEP_DENIED, "the gateway was opened for reading only");
 	if (status == KEEP_OK)
 		status = kp_check_limit(limit, TASKS_DEFAULT, KEEP_GATEWAY_LIST_MAX, &rows, err);

@@ -137,16 +137,17 @@ typedef struct kp_home_store {
 	size_t record_count;
 	const kp_home_order *orders;      /* ends with a NULL record; NULL: none */
 	const kp_record *const *left_out; /* ends with NULL; NULL: none */
+	const kp_record *const *seeded;   /* of which a new store has rows; the same */
 	keep_status (*make)(const char *url, keep_error *err); /* an empty one */
 } kp_home_store;
 
 extern const kp_home_store kp_home_stores[];
 extern const size_t kp_home_store_count;
 
-/* The tables of those records that both backends have. */
+/* The tables of those records that both backends have. `shared`: as kp_transfer_table, or NULL. */
 void kp_home_tables_fill(kp_home_tables *tables, const char *service,
 			 const kp_record *const *records, size_t count, const kp_home_order *orders,
-			 const kp_record *const *left_out);
+			 const kp_record *const *left_out, const char *shared);
 /* sqlite:<folder>/<name><rest>, whose folder is made; or the server's with the schema `name`. */
 keep_status kp_home_store_url(const kp_home_side *side, const char *name, const char *rest,
 			      keep_buffer *url, keep_error *err) KEEP_MUST_CHECK;

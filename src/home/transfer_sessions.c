@@ -25,6 +25,13 @@
 
 enum { SESSIONS_AT_ONCE = 200 };
 
+/* Rows lie in the order of their numbers. */
+static const kp_home_order session_orders[] = {
+	{.record = &kp_inbound_message_record, .columns = {"seq"}},
+	{.record = &kp_outbound_message_record, .columns = {"seq"}},
+	{.record = NULL},
+};
+
 /* One session of the registry. */
 struct place {
 	char id[KP_SEGMENT_SIZE], agent_group[KP_SEGMENT_SIZE];
@@ -234,9 +241,9 @@ keep_status kp_home_sessions_copy(kp_home_transfer *transfer, keep_error *err)
 	transfer->store = "mailbox";
 	sessions->transfer = transfer;
 	kp_home_tables_fill(&sessions->inbound, "mailbox_inbound", kp_mailbox_inbound_records,
-			    KP_MAILBOX_INBOUND_RECORD_COUNT, NULL, NULL);
+			    KP_MAILBOX_INBOUND_RECORD_COUNT, session_orders, NULL, "session_id");
 	kp_home_tables_fill(&sessions->outbound, "mailbox_outbound", kp_mailbox_outbound_records,
-			    KP_MAILBOX_OUTBOUND_RECORD_COUNT, NULL, NULL);
+			    KP_MAILBOX_OUTBOUND_RECORD_COUNT, session_orders, NULL, "session_id");
 	sessions->inbound.seeded_count = sessions->outbound.seeded_count = 1;
 	status = open_target(sessions, err);
 	do {

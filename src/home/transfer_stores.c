@@ -12,8 +12,10 @@
  *
  * Tests: tests/contract/test_transfer_home.c.
  */
+#include "assistant/assistant_records.h"
 #include "gateway/gateway_records.h"
 #include "home/home_private.h"
+#include "keep/assistant.h"
 #include "keep/gateway.h"
 #include "keep/mailbox.h"
 #include "mailbox/mailbox_records.h"
@@ -52,6 +54,27 @@ static keep_status make_mailbox(const char *url, keep_error *err)
 	return status;
 }
 
+/* They tell what was made here, and when, which is another thing there. */
+static const kp_record *const assistant_left_out[] = {&kp_schema_migration_record, NULL};
+
+/* What a new one has. Who changes any of it leaves an entry in the audit log. */
+static const kp_record *const assistant_seeded[] = {
+	&kp_agent_definition_record, &kp_prompt_record,          &kp_setting_record,
+	&kp_audit_head_record,       &kp_assistant_value_record, NULL};
+
+static keep_status make_assistant(const char *url, keep_error *err)
+{
+	keep_assistant_options options = KEEP_ASSISTANT_OPTIONS_INIT;
+	keep_assistant *assistant = NULL;
+	keep_status status;
+
+	options.create = true;
+	options.without_keys = true; /* what is encrypted is carried as it is */
+	status = keep_assistant_open(url, &options, &assistant, err);
+	keep_assistant_close(&assistant);
+	return status;
+}
+
 const kp_home_store kp_home_stores[] = {
 	{.name = "gateway",
 	 .file = "messages.db",
@@ -66,6 +89,14 @@ const kp_home_store kp_home_stores[] = {
 	 .records = kp_mailbox_records,
 	 .record_count = KP_MAILBOX_RECORD_COUNT,
 	 .make = make_mailbox},
+	{.name = "assistant",
+	 .file = "assistant.db",
+	 .url = "/assistant.db",
+	 .records = kp_assistant_records,
+	 .record_count = KP_ASSISTANT_RECORD_COUNT,
+	 .left_out = assistant_left_out,
+	 .seeded = assistant_seeded,
+	 .make = make_assistant},
 };
 const size_t kp_home_store_count = KP_COUNT(kp_home_stores);
 
@@ -81,7 +112,7 @@ static bool is_among(const kp_record *const *list, const kp_record *record)
 
 void kp_home_tables_fill(kp_home_tables *tables, const char *service,
 			 const kp_record *const *records, size_t count, const kp_home_order *orders,
-			 const kp_record *const *left_out)
+			 const kp_record *const *left_out, const char *shared)
 {
 	*tables = (kp_home_tables){.service = service};
 	for (size_t i = 0; i < count && tables->count < KP_HOME_TABLES_MAX; i++) {
@@ -89,7 +120,8 @@ void kp_home_tables_fill(kp_home_tables *tables, const char *service,
 
 		if (records[i]->flags || is_among(left_out, records[i]))
 			continue;
-		*table = (kp_transfer_table){.name = records[i]->table, .record = records[i]};
+		*table = (kp_transfer_table){
+			.name = records[i]->table, .record = records[i], .shared = shared};
 		for (const kp_home_order *order = orders; order && order->record; order++)
 			if (order->record == records[i])
 				memcpy(table->order, order->columns, sizeof table->order);
@@ -100,7 +132,7 @@ void kp_home_tables_fill(kp_home_tables *tables, const char *service,
 static void fill(kp_home_tables *tables, const kp_home_store *store)
 {
 	kp_home_tables_fill(tables, store->name, store->records, store->record_count, store->orders,
-			    store->left_out);
+			    store->left_out, NULL);
 }
 
 /* ---------------------------------------------------------------- where they are */
@@ -162,6 +194,8 @@ static keep_status check_tables_empty(const kp_home_side *to, const kp_home_stor
 	fill(&tables, store);
 	end = (kp_transfer_end){.conn = database.conn, .schema = database.schema};
 	for (size_t i = 0; i < tables.count && status == KEEP_OK && !has_rows; i++) {
+		if (is_among(store->seeded, tables.list[i].record))
+			continue;
 		status = kp_transfer_has_rows(&tables.list[i], &end, &has_rows, err);
 		if (status == KEEP_OK && has_rows)
 			status = kp_fail(err, KEEP_CONFLICT, "%s: the target's %s has rows",

@@ -153,7 +153,7 @@ static keep_status query_task(void *ctx, kp_lease *lease, keep_error *err)
 	struct looking *looking = ctx;
 	const struct acting *acting = looking->acting;
 
-	return kp_read_row(
+	return kp_lease_get(
 		lease, KP_MAILBOX_GET_INBOUND,
 		KP_VALUES(kp_text_value(acting->session->id), kp_text_value(acting->task_id)),
 		&kp_inbound_message_record, acting->arena, &looking->task, &looking->found, err);

@@ -152,11 +152,11 @@ static keep_status query_looking(void *ctx, kp_lease *lease, keep_error *err)
 
 	looking->due_ms = 0;
 	looking->gone_count = 0;
-	status = kp_read_int(lease, KP_MAILBOX_HAS_CLAIMABLE,
-			     KP_VALUES(kp_text_value(kp_agent_id(looking->agent)),
-				       kp_time_value(looking->now_ms), kinds[0], kinds[1], kinds[2],
-				       kinds[3], kinds[4]),
-			     &answer, &has_row, err);
+	status = kp_lease_int(lease, KP_MAILBOX_HAS_CLAIMABLE,
+			      KP_VALUES(kp_text_value(kp_agent_id(looking->agent)),
+					kp_time_value(looking->now_ms), kinds[0], kinds[1],
+					kinds[2], kinds[3], kinds[4]),
+			      &answer, &has_row, err);
 	looking->found = status == KEEP_OK && answer;
 	if (status == KEEP_OK && !looking->found)
 		status = find_gone(looking, lease, err);
@@ -261,8 +261,7 @@ static keep_status gather(struct claiming *claiming, kp_lease *lease, const kp_v
 
 static bool is_system(const keep_claimed *claimed)
 {
-	return kp_bytes_equal(claimed->message.kind,
-			      KEEP_BYTES(KEEP_INBOUND_MESSAGE_KIND_SYSTEM));
+	return kp_bytes_equal(claimed->message.kind, KEEP_BYTES(KEEP_INBOUND_MESSAGE_KIND_SYSTEM));
 }
 
 /* `system` rows behind the others; both keep their order. */

@@ -39,8 +39,8 @@ static keep_status query_wanted(void *ctx, kp_lease *lease, keep_error *err)
 	keep_status status = kp_session_host_get(lease, session.bytes, &arena, &host, err);
 
 	if (status == KEEP_OK)
-		status = kp_read_row(lease, KP_MAILBOX_GET_SESSION_AGENT, &session, 1,
-				     &kp_session_agent_record, &arena, &agent, &found, err);
+		status = kp_lease_get(lease, KP_MAILBOX_GET_SESSION_AGENT, &session, 1,
+				      &kp_session_agent_record, &arena, &agent, &found, err);
 	pruning->before_ms =
 		status == KEEP_OK && host.has_prune_before ? host.prune_before : INT64_MIN;
 	pruning->pruned_ms = status == KEEP_OK && found && agent.has_pruned_before

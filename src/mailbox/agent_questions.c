@@ -233,8 +233,8 @@ static keep_status query_answer(void *ctx, kp_lease *lease, keep_error *err)
 	}
 	kp_sql_reset(stmt);
 	if (status == KEEP_OK && !awaiting->found)
-		status = kp_read_int(lease, KP_MAILBOX_HAS_QUESTION, values, 2, &one,
-				     &awaiting->is_asked, err);
+		status = kp_lease_int(lease, KP_MAILBOX_HAS_QUESTION, values, 2, &one,
+				      &awaiting->is_asked, err);
 	return status;
 }
 

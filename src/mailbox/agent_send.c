@@ -196,8 +196,8 @@ static keep_status deny(keep_agent *agent, kp_lease *lease, keep_bytes name, kp_
 	size_t count = 0, used = 0, shown = 0;
 	char list[200] = "";
 	keep_status status =
-		kp_read_rows(lease, KP_MAILBOX_LIST_SESSION_DESTINATIONS, &session, 1,
-			     &kp_session_destination_record, arena, &rows, &count, err);
+		kp_lease_list(lease, KP_MAILBOX_LIST_SESSION_DESTINATIONS, &session, 1,
+			      &kp_session_destination_record, arena, &rows, &count, err);
 
 	if (status != KEEP_OK)
 		return status;
@@ -218,9 +218,9 @@ static keep_status find_destination(keep_agent *agent, kp_lease *lease, keep_byt
 	keep_session_destination row;
 	bool found = false;
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_DESTINATION,
-			    KP_VALUES(kp_text_value(kp_agent_id(agent)), kp_text_value(name)),
-			    &kp_session_destination_record, arena, &row, &found, err);
+		kp_lease_get(lease, KP_MAILBOX_GET_DESTINATION,
+			     KP_VALUES(kp_text_value(kp_agent_id(agent)), kp_text_value(name)),
+			     &kp_session_destination_record, arena, &row, &found, err);
 
 	if (status != KEEP_OK)
 		return status;
@@ -250,8 +250,8 @@ keep_status kp_agent_route(keep_agent *agent, kp_lease *lease, kp_arena *arena,
 	kp_value session = kp_text_value(kp_agent_id(agent));
 	keep_session_route route;
 	bool found = false;
-	keep_status status = kp_read_row(lease, KP_MAILBOX_GET_SESSION_ROUTE, &session, 1,
-					 &kp_session_route_record, arena, &route, &found, err);
+	keep_status status = kp_lease_get(lease, KP_MAILBOX_GET_SESSION_ROUTE, &session, 1,
+					  &kp_session_route_record, arena, &route, &found, err);
 
 	if (status != KEEP_OK)
 		return status;
@@ -299,7 +299,7 @@ static keep_status look_at_namesake(kp_lease *lease, const keep_outbound_message
 				    kp_arena *arena, keep_outbound_message *stored, bool *found,
 				    keep_error *err)
 {
-	keep_status status = kp_read_row(
+	keep_status status = kp_lease_get(
 		lease, KP_MAILBOX_GET_OUTBOUND,
 		KP_VALUES(kp_text_value(message->session_id), kp_text_value(message->id)),
 		&kp_outbound_message_record, arena, stored, found, err);

@@ -34,16 +34,16 @@ static keep_status query_row(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct reading *reading = ctx;
 
-	return kp_read_row(lease, reading->statement, reading->values, reading->value_count,
-			   reading->record, reading->arena, reading->rows, &reading->found, err);
+	return kp_lease_get(lease, reading->statement, reading->values, reading->value_count,
+			    reading->record, reading->arena, reading->rows, &reading->found, err);
 }
 
 static keep_status query_rows(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct reading *reading = ctx;
 
-	return kp_read_rows(lease, reading->statement, reading->values, reading->value_count,
-			    reading->record, reading->arena, &reading->rows, &reading->count, err);
+	return kp_lease_list(lease, reading->statement, reading->values, reading->value_count,
+			     reading->record, reading->arena, &reading->rows, &reading->count, err);
 }
 
 keep_status keep_agent_state_get(keep_agent *agent, keep_bytes key, keep_memory *memory,

@@ -80,10 +80,10 @@ static keep_status query_source(void *ctx, kp_lease *lease, keep_error *err)
 	handing->answers = (keep_bytes){.data = NULL};
 	if (status != KEEP_OK || handing->chosen.data || !handing->message->in_reply_to.data)
 		return status;
-	status = kp_read_row(lease, KP_MAILBOX_GET_INBOUND,
-			     KP_VALUES(kp_text_value(handing->source->id),
-				       kp_text_value(handing->message->in_reply_to)),
-			     &kp_inbound_message_record, handing->arena, &origin, &found, err);
+	status = kp_lease_get(lease, KP_MAILBOX_GET_INBOUND,
+			      KP_VALUES(kp_text_value(handing->source->id),
+					kp_text_value(handing->message->in_reply_to)),
+			      &kp_inbound_message_record, handing->arena, &origin, &found, err);
 	if (status == KEEP_OK && found)
 		handing->answers = origin.source_session_id;
 	return status;
@@ -94,9 +94,9 @@ static keep_status query_group(void *ctx, kp_lease *lease, keep_error *err)
 	struct handing *handing = ctx;
 	int64_t one;
 
-	return kp_read_int(lease, KP_MAILBOX_HAS_AGENT_GROUP,
-			   KP_VALUES(kp_text_value(handing->message->platform_id)), &one,
-			   &handing->has_group, err);
+	return kp_lease_int(lease, KP_MAILBOX_HAS_AGENT_GROUP,
+			    KP_VALUES(kp_text_value(handing->message->platform_id)), &one,
+			    &handing->has_group, err);
 }
 
 /* The agent's shared session. NOT_FOUND: no such agent. */
@@ -308,11 +308,11 @@ static keep_status query_stored(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct handing *handing = ((struct arriving *)ctx)->handing;
 
-	return kp_read_row(lease, KP_MAILBOX_GET_INBOUND,
-			   KP_VALUES(kp_text_value(handing->target.id),
-				     kp_text_value(keep_bytes_of(handing->id))),
-			   &kp_inbound_message_record, handing->arena, &handing->stored,
-			   &handing->is_stored, err);
+	return kp_lease_get(lease, KP_MAILBOX_GET_INBOUND,
+			    KP_VALUES(kp_text_value(handing->target.id),
+				      kp_text_value(keep_bytes_of(handing->id))),
+			    &kp_inbound_message_record, handing->arena, &handing->stored,
+			    &handing->is_stored, err);
 }
 
 static keep_status apply_arriving(void *ctx, kp_lease *lease, keep_error *err)

@@ -85,10 +85,10 @@ static keep_status is_as_read(const struct answering *answering, kp_lease *lease
 	keep_outgoing_message stored;
 	kp_arena arena = {.head = NULL};
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_OUTGOING,
-			    KP_VALUES(kp_text_value(answering->collecting->session->id),
-				      kp_text_value(item->outgoing.message_out_id)),
-			    &kp_outgoing_message_record, &arena, &stored, is_same, err);
+		kp_lease_get(lease, KP_MAILBOX_GET_OUTGOING,
+			     KP_VALUES(kp_text_value(answering->collecting->session->id),
+				       kp_text_value(item->outgoing.message_out_id)),
+			     &kp_outgoing_message_record, &arena, &stored, is_same, err);
 
 	*is_same = status == KEEP_OK && *is_same && stored.seq == item->outgoing.seq &&
 		   stored.attempts == item->outgoing.attempts;

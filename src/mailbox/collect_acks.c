@@ -44,10 +44,10 @@ static keep_status read_expired(kp_lease *lease, const keep_inbound_message *mes
 	bool found = false;
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status =
-		kp_read_int(lease, KP_MAILBOX_EXPIRED_CLAIMS,
-			    KP_VALUES(kp_text_value(message->session_id),
-				      kp_text_value(message->id), kp_int_value(attempt)),
-			    out, &found, &why);
+		kp_lease_int(lease, KP_MAILBOX_EXPIRED_CLAIMS,
+			     KP_VALUES(kp_text_value(message->session_id),
+				       kp_text_value(message->id), kp_int_value(attempt)),
+			     out, &found, &why);
 
 	if (status != KEEP_OK && status != KEEP_CORRUPT && status != KEEP_MISUSE)
 		return kp_fail(err, status, "%s", why.message);
@@ -147,8 +147,8 @@ static keep_status read_lasts(kp_lease *lease, keep_bytes session, const kp_curs
 	keep_status status;
 
 	if (cursors->is_plain)
-		return kp_read_int(lease, KP_MAILBOX_LAST_OUT_SEQ, KP_VALUES(id, reach), seq,
-				   &found, err);
+		return kp_lease_int(lease, KP_MAILBOX_LAST_OUT_SEQ, KP_VALUES(id, reach), seq,
+				    &found, err);
 	status = kp_lease_bind(lease, KP_MAILBOX_LAST_OUT_SEQ_AND_CHANGE,
 			       KP_VALUES(id, reach, kp_int_value(CHANGE_LAST)), &stmt, err);
 	if (status == KEEP_OK)
@@ -482,8 +482,8 @@ static keep_status read_unnumbered(kp_new_acks *taking, kp_lease *lease, keep_er
 	keep_status status = KEEP_OK;
 
 	if (!found)
-		status = kp_read_int(lease, KP_MAILBOX_HAS_UNNUMBERED_ACKS, &session, 1, &one,
-				     &found, err);
+		status = kp_lease_int(lease, KP_MAILBOX_HAS_UNNUMBERED_ACKS, &session, 1, &one,
+				      &found, err);
 	if (status != KEEP_OK || !found)
 		return status;
 	ids = kp_arena_alloc(&taking->arena, UNNUMBERED_MAX * sizeof *ids);
@@ -493,9 +493,9 @@ static keep_status read_unnumbered(kp_new_acks *taking, kp_lease *lease, keep_er
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
 		found = true;
 		if (!taking->cursors.is_plain)
-			status = kp_read_int(lease, KP_MAILBOX_ACK_CHANGE_IS_ABSENT,
-					     KP_VALUES(session, kp_text_value(ids[i])), &one,
-					     &found, err);
+			status = kp_lease_int(lease, KP_MAILBOX_ACK_CHANGE_IS_ABSENT,
+					      KP_VALUES(session, kp_text_value(ids[i])), &one,
+					      &found, err);
 		if (status == KEEP_OK && found)
 			status = read_unnumbered_row(taking, lease, ids[i], err);
 	}
@@ -562,7 +562,7 @@ static keep_status take_ack(kp_new_acks *taking, kp_lease *lease, const ack *fou
 		status = complete(taking, lease, found, &changed, err);
 	if (status != KEEP_OK || changed)
 		return status;
-	status = kp_read_row(
+	status = kp_lease_get(
 		lease, KP_MAILBOX_GET_INBOUND,
 		KP_VALUES(kp_text_value(session_of(taking)), kp_text_value(found->message_id)),
 		&kp_inbound_message_record, arena, &message, &is_there, err);

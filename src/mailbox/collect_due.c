@@ -72,9 +72,9 @@ static keep_status judge_target(const struct paging *paging, kp_lease *lease, ke
 	keep_delivered_message delivered;
 	keep_outgoing_message outgoing;
 	bool found = false;
-	keep_status status = kp_read_row(lease, KP_MAILBOX_GET_DELIVERED, values, 2,
-					 &kp_delivered_message_record, paging->collecting->memory,
-					 &delivered, &found, err);
+	keep_status status = kp_lease_get(lease, KP_MAILBOX_GET_DELIVERED, values, 2,
+					  &kp_delivered_message_record, paging->collecting->memory,
+					  &delivered, &found, err);
 
 	if (status != KEEP_OK)
 		return status;
@@ -85,7 +85,8 @@ static keep_status judge_target(const struct paging *paging, kp_lease *lease, ke
 			refuse(item, "messageId: the channel gave that message no id");
 		return KEEP_OK;
 	}
-	status = kp_read_row(lease, KP_MAILBOX_GET_OUTGOING, values, 2, &kp_outgoing_message_record,
+	status =
+		kp_lease_get(lease, KP_MAILBOX_GET_OUTGOING, values, 2, &kp_outgoing_message_record,
 			     paging->collecting->memory, &outgoing, &found, err);
 	if (status == KEEP_OK && (found || seq > paging->out_seq))
 		item->waits = true; /* invariant 2 */
@@ -130,8 +131,8 @@ static keep_status resolve_id(const struct paging *paging, kp_lease *lease, keep
 			   &found, err);
 	if (status != KEEP_OK || found)
 		return status;
-	status = kp_read_int(lease, KP_MAILBOX_OUT_SEQ_OF_ID,
-			     KP_VALUES(kp_text_value(session_of(paging)), key), &seq, &found, err);
+	status = kp_lease_int(lease, KP_MAILBOX_OUT_SEQ_OF_ID,
+			      KP_VALUES(kp_text_value(session_of(paging)), key), &seq, &found, err);
 	if (status == KEEP_OK && found)
 		return judge_target(paging, lease, text, seq, item, err);
 	if (status == KEEP_OK)
@@ -249,14 +250,14 @@ static keep_status read_due(const struct paging *paging, kp_lease *lease, bool r
 	kp_value max = kp_int_value((int64_t)(paging->max - paging->page->count) + 1);
 
 	if (retries)
-		return kp_read_rows(lease, KP_MAILBOX_DUE_RETRIES, KP_VALUES(session, now, max),
-				    &kp_outgoing_message_record, paging->collecting->memory, rows,
-				    count, err);
-	return kp_read_rows(lease, KP_MAILBOX_DUE_FRESH,
-			    KP_VALUES(session, now, kp_time_value(paging->after_due_at),
-				      kp_int_value(paging->after_seq), max),
-			    &kp_outgoing_message_record, paging->collecting->memory, rows, count,
-			    err);
+		return kp_lease_list(lease, KP_MAILBOX_DUE_RETRIES, KP_VALUES(session, now, max),
+				     &kp_outgoing_message_record, paging->collecting->memory, rows,
+				     count, err);
+	return kp_lease_list(lease, KP_MAILBOX_DUE_FRESH,
+			     KP_VALUES(session, now, kp_time_value(paging->after_due_at),
+				       kp_int_value(paging->after_seq), max),
+			     &kp_outgoing_message_record, paging->collecting->memory, rows, count,
+			     err);
 }
 
 /* One kind of them, behind what the page has. */
@@ -318,8 +319,8 @@ static keep_status query_page(void *ctx, kp_lease *lease, keep_error *err)
 	kp_due_page *page = paging->page;
 	kp_value session = kp_text_value(session_of(paging));
 	bool found = false;
-	keep_status status = kp_read_int(lease, KP_MAILBOX_TAKEN_OUT_SEQ, &session, 1,
-					 &paging->out_seq, &found, err);
+	keep_status status = kp_lease_int(lease, KP_MAILBOX_TAKEN_OUT_SEQ, &session, 1,
+					  &paging->out_seq, &found, err);
 
 	*page = (kp_due_page){.due_at = paging->after_due_at,
 			      .seq = paging->after_seq,

@@ -100,9 +100,9 @@ static keep_status judge_failure(kp_lease *lease, keep_bytes session, int64_t se
 
 	if (why->status != KEEP_CORRUPT)
 		return kp_fail(err, why->status, "%s", why->message);
-	status = kp_read_int(lease, KP_MAILBOX_OUT_SEQ_IS_THERE,
-			     KP_VALUES(kp_text_value(session), kp_int_value(seq)), &there, &found,
-			     err);
+	status = kp_lease_int(lease, KP_MAILBOX_OUT_SEQ_IS_THERE,
+			      KP_VALUES(kp_text_value(session), kp_int_value(seq)), &there, &found,
+			      err);
 	if (status != KEEP_OK)
 		return status;
 	kp_log(KEEP_LOG_WARNING, "session %" KP_PRI ", number %lld: %s", KP_ARG(session),
@@ -392,8 +392,8 @@ keep_status kp_new_rows_read(kp_new_rows *taking, kp_lease *lease, const kp_curs
 	taking->has_more = false;
 	taking->cursors = *cursors;
 	taking->last_seq = cursors->out_seq;
-	status = kp_read_int(lease, KP_MAILBOX_LAST_IN_SEQ,
-			     KP_VALUES(kp_text_value(session_of(taking))), &last_in, &found, err);
+	status = kp_lease_int(lease, KP_MAILBOX_LAST_IN_SEQ,
+			      KP_VALUES(kp_text_value(session_of(taking))), &last_in, &found, err);
 	reach = last_in > taking->last_seq ? last_in : taking->last_seq;
 	reach = reach > INT64_MAX - KP_OUT_REACH ? INT64_MAX : reach + KP_OUT_REACH;
 	if (status == KEEP_OK)
@@ -415,8 +415,8 @@ keep_status kp_new_rows_read(kp_new_rows *taking, kp_lease *lease, const kp_curs
 static keep_status look_up(kp_lease *lease, keep_bytes session, keep_bytes key, int64_t *seq,
 			   bool *known, keep_error *err)
 {
-	return kp_read_int(lease, KP_MAILBOX_KNOWN_OUT_SEQ,
-			   KP_VALUES(kp_text_value(session), kp_text_value(key)), seq, known, err);
+	return kp_lease_int(lease, KP_MAILBOX_KNOWN_OUT_SEQ,
+			    KP_VALUES(kp_text_value(session), kp_text_value(key)), seq, known, err);
 }
 
 static keep_status refuse_row(kp_new_rows *taking, kp_lease *lease, const row *refused,

@@ -34,12 +34,12 @@ static keep_status ask(const struct asking *asking, kp_lease *lease, const kp_du
 	int64_t one = 0;
 
 	if (item->is_to_agent)
-		return kp_read_int(lease, KP_MAILBOX_MAY_SEND_TO_AGENT, KP_VALUES(agent, address),
-				   &one, allowed, err);
-	return kp_read_int(lease, KP_MAILBOX_MAY_SEND_TO_CHAT,
-			   KP_VALUES(agent, kp_text_value(item->message.channel_type), address,
-				     kp_text_value(session->messaging_group_id)),
-			   &one, allowed, err);
+		return kp_lease_int(lease, KP_MAILBOX_MAY_SEND_TO_AGENT, KP_VALUES(agent, address),
+				    &one, allowed, err);
+	return kp_lease_int(lease, KP_MAILBOX_MAY_SEND_TO_CHAT,
+			    KP_VALUES(agent, kp_text_value(item->message.channel_type), address,
+				      kp_text_value(session->messaging_group_id)),
+			    &one, allowed, err);
 }
 
 static bool needs_permission(const kp_due *item)

@@ -73,13 +73,13 @@ static keep_status read_rows(kp_lease *lease, keep_bytes session, keep_bytes key
 {
 	kp_value values[] = {kp_text_value(session), kp_text_value(key)};
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_OUTGOING, values, 2, &kp_outgoing_message_record,
-			    arena, &rows->outgoing, &rows->is_outgoing, err);
+		kp_lease_get(lease, KP_MAILBOX_GET_OUTGOING, values, 2, &kp_outgoing_message_record,
+			     arena, &rows->outgoing, &rows->is_outgoing, err);
 
 	if (status == KEEP_OK)
-		status = kp_read_row(lease, KP_MAILBOX_GET_DELIVERED, values, 2,
-				     &kp_delivered_message_record, arena, &rows->delivered,
-				     &rows->is_known, err);
+		status = kp_lease_get(lease, KP_MAILBOX_GET_DELIVERED, values, 2,
+				      &kp_delivered_message_record, arena, &rows->delivered,
+				      &rows->is_known, err);
 	if (status == KEEP_OK && !rows->is_outgoing && !rows->is_known)
 		status = kp_fail(err, KEEP_NOT_FOUND, "delivery: there is no '%" KP_PRI "'",
 				 KP_ARG(key));
@@ -577,7 +577,7 @@ static keep_status put_back(const struct call *call, kp_lease *lease, const stru
 	keep_delivered_message delivered = rows->delivered;
 	keep_outbound_message message;
 	bool found = false;
-	keep_status status = kp_read_row(
+	keep_status status = kp_lease_get(
 		lease, KP_MAILBOX_GET_OUTBOUND_BY_SEQ,
 		KP_VALUES(kp_text_value(call->session), kp_int_value(rows->delivered.seq)),
 		&kp_outbound_message_record, arena, &message, &found, err);
@@ -653,12 +653,12 @@ static keep_status query_deliveries(void *ctx, kp_lease *lease, keep_error *err)
 	/* Where sessions share a table, one that is not there would look empty. */
 	if (status != KEEP_OK)
 		return status;
-	return kp_read_rows(lease, KP_MAILBOX_LIST_DELIVERED,
-			    KP_VALUES(kp_text_value(listing->session),
-				      kp_int_value(listing->after_seq),
-				      kp_text_value(listing->status), kp_int_value(listing->limit)),
-			    &kp_delivered_message_record, listing->arena, &listing->out->items,
-			    &listing->out->count, err);
+	return kp_lease_list(
+		lease, KP_MAILBOX_LIST_DELIVERED,
+		KP_VALUES(kp_text_value(listing->session), kp_int_value(listing->after_seq),
+			  kp_text_value(listing->status), kp_int_value(listing->limit)),
+		&kp_delivered_message_record, listing->arena, &listing->out->items,
+		&listing->out->count, err);
 }
 
 keep_status keep_mailbox_deliveries(keep_mailbox *mailbox, keep_bytes session, keep_bytes status,

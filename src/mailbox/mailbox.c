@@ -52,54 +52,6 @@ const kp_migrations kp_mailbox_inbound_migrations[KP_DIALECT_COUNT] =
 const kp_migrations kp_mailbox_outbound_migrations[KP_DIALECT_COUNT] =
 	MIGRATIONS("mailbox_outbound", mailbox_outbound, MAILBOX_OUTBOUND);
 
-/* ---------------------------------------------------------------- reading rows */
-
-keep_status kp_read_row(kp_lease *lease, size_t statement, const kp_value *values,
-			size_t value_count, const kp_record *record, kp_arena *arena, void *object,
-			bool *found, keep_error *err)
-{
-	kp_sql_stmt *stmt = NULL;
-	keep_status status = kp_lease_bind(lease, statement, values, value_count, &stmt, err);
-
-	*found = false;
-	return status == KEEP_OK ? kp_record_read_one(stmt, record, object, arena, found, err)
-				 : status;
-}
-
-keep_status kp_read_rows(kp_lease *lease, size_t statement, const kp_value *values,
-			 size_t value_count, const kp_record *record, kp_arena *arena, void *items,
-			 size_t *count, keep_error *err)
-{
-	kp_sql_stmt *stmt = NULL;
-	void *rows = NULL;
-	keep_status status = kp_lease_bind(lease, statement, values, value_count, &stmt, err);
-
-	if (status == KEEP_OK)
-		status = kp_record_read_all(stmt, record, arena, &rows, count, err);
-	if (status == KEEP_OK)
-		memcpy(items, &rows, sizeof rows);
-	return status;
-}
-
-keep_status kp_read_int(kp_lease *lease, size_t statement, const kp_value *values,
-			size_t value_count, int64_t *out, bool *found, keep_error *err)
-{
-	kp_sql_stmt *stmt = NULL;
-	kp_value value = {.is_null = true};
-	keep_status status = kp_lease_bind(lease, statement, values, value_count, &stmt, err);
-
-	*out = 0;
-	*found = false;
-	if (status == KEEP_OK)
-		status = kp_sql_step(stmt, found, err);
-	if (status == KEEP_OK && *found)
-		status = kp_sql_column(stmt, 0, KP_INT, &value, err);
-	if (status == KEEP_OK && !value.is_null)
-		*out = value.integer;
-	kp_sql_reset(stmt);
-	return status;
-}
-
 /* ---------------------------------------------------------------- names */
 
 keep_status kp_check_segment(const char *what, keep_bytes text, keep_error *err)
@@ -198,16 +150,16 @@ static keep_status query_rows(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct listing *listing = ctx;
 
-	return kp_read_rows(lease, listing->statement, listing->values, listing->value_count,
-			    listing->record, listing->arena, &listing->rows, &listing->count, err);
+	return kp_lease_list(lease, listing->statement, listing->values, listing->value_count,
+			     listing->record, listing->arena, &listing->rows, &listing->count, err);
 }
 
 static keep_status query_row(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct listing *listing = ctx;
 
-	return kp_read_row(lease, listing->statement, listing->values, listing->value_count,
-			   listing->record, listing->arena, listing->rows, &listing->found, err);
+	return kp_lease_get(lease, listing->statement, listing->values, listing->value_count,
+			    listing->record, listing->arena, listing->rows, &listing->found, err);
 }
 
 keep_status kp_registry_list(keep_mailbox *mailbox, size_t statement, const kp_value *values,

@@ -16,7 +16,7 @@
 #include "keep/mailbox.h"
 #include "keep/mailbox_registry.h"
 #include "schedule/due.h"
-#include "sql/sql.h"
+#include "sql/store.h"
 
 #include "mailbox/mailbox_inbound_records.h"
 #include "mailbox/mailbox_outbound_records.h"
@@ -50,18 +50,6 @@ keep_status kp_check_file_name(const char *what, keep_bytes name, keep_error *er
 /* A query or a change runs on a lease of a connection; it may run twice, so it depends on the
    database and its inputs alone and writes its outputs anew. */
 typedef kp_apply kp_query;
-
-/* Reading a row or rows of a statement; as kp_record_read_one and _all. */
-keep_status kp_read_row(kp_lease *lease, size_t statement, const kp_value *values,
-			size_t value_count, const kp_record *record, kp_arena *arena, void *object,
-			bool *found, keep_error *err) KEEP_MUST_CHECK;
-keep_status kp_read_rows(kp_lease *lease, size_t statement, const kp_value *values,
-			 size_t value_count, const kp_record *record, kp_arena *arena, void *items,
-			 size_t *count, keep_error *err) KEEP_MUST_CHECK;
-/* The first column of the first row; *found false without a row. NULL is 0 and found. */
-keep_status kp_read_int(kp_lease *lease, size_t statement, const kp_value *values,
-			size_t value_count, int64_t *out, bool *found,
-			keep_error *err) KEEP_MUST_CHECK;
 
 /* -------------------------------- one side of a session on SQLite (side.c) */
 

@@ -38,7 +38,7 @@ static keep_status query_messages(void *ctx, kp_lease *lease, keep_error *err)
 	/* Where sessions share a table, one that is not there would look empty. */
 	if (status != KEEP_OK)
 		return status;
-	return kp_read_rows(
+	return kp_lease_list(
 		lease, has_status ? KP_MAILBOX_LIST_INBOUND_OF_STATUS : KP_MAILBOX_LIST_INBOUND,
 		values, has_status ? 4 : 3, &kp_inbound_message_record, listing->arena,
 		&listing->out->items, &listing->out->count, err);

@@ -409,13 +409,15 @@ static keep_status append_copy(const kp_record *record, const bool has[FIELDS_MA
 }
 
 /* After our tables were made: the rows move in. */
-static keep_status move_in(void *ctx, kp_sql_conn *conn, keep_error *err)
+static keep_status move_in(void *ctx, kp_sql_conn *conn, const kp_ran_migration *ran,
+			   keep_error *err)
 {
 	keep_buffer sql = KEEP_BUFFER_INIT;
 	bool is_source = false;
 	keep_status status = KEEP_OK;
 
 	(void)ctx;
+	(void)ran;
 	for (size_t i = 0; status == KEEP_OK && i < KP_MAILBOX_OUTBOUND_RECORD_COUNT; i++) {
 		kp_record old = *kp_mailbox_outbound_records[i];
 		bool has[FIELDS_MAX], is_there = false;

@@ -213,7 +213,7 @@ static keep_status look_for_replay(kp_lease *lease, const keep_inbound_message *
 
 	if (!message->dedup_key.data)
 		return KEEP_OK;
-	status = kp_read_rows(
+	status = kp_lease_list(
 		lease, KP_MAILBOX_INBOUND_BY_DEDUP_KEY,
 		KP_VALUES(kp_text_value(message->session_id), kp_text_value(message->dedup_key)),
 		&kp_inbound_message_record, arena, &found, &count, err);
@@ -237,7 +237,7 @@ static keep_status look_at_namesake(kp_lease *lease, const keep_inbound_message 
 {
 	keep_inbound_message stored;
 	bool found = false;
-	keep_status status = kp_read_row(
+	keep_status status = kp_lease_get(
 		lease, KP_MAILBOX_GET_INBOUND,
 		KP_VALUES(kp_text_value(message->session_id), kp_text_value(message->id)),
 		&kp_inbound_message_record, arena, &stored, &found, err);

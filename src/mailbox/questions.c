@@ -114,15 +114,15 @@ static keep_status query_asked(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct asked *asked = ctx;
 	kp_value id = kp_text_value(asked->question_id);
-	keep_status status = kp_read_row(lease, KP_MAILBOX_GET_PENDING_QUESTION, &id, 1,
-					 &kp_pending_question_record, asked->arena,
-					 &asked->question, &asked->is_pending, err);
+	keep_status status = kp_lease_get(lease, KP_MAILBOX_GET_PENDING_QUESTION, &id, 1,
+					  &kp_pending_question_record, asked->arena,
+					  &asked->question, &asked->is_pending, err);
 
 	asked->is_closed = false;
 	if (status == KEEP_OK && !asked->is_pending)
-		status = kp_read_row(lease, KP_MAILBOX_GET_CLOSED_QUESTION, &id, 1,
-				     &kp_closed_question_record, asked->arena, &asked->closed,
-				     &asked->is_closed, err);
+		status = kp_lease_get(lease, KP_MAILBOX_GET_CLOSED_QUESTION, &id, 1,
+				      &kp_closed_question_record, asked->arena, &asked->closed,
+				      &asked->is_closed, err);
 	return status;
 }
 
@@ -234,11 +234,11 @@ static keep_status query_told(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct telling *telling = ctx;
 
-	return kp_read_row(lease, KP_MAILBOX_GET_INBOUND,
-			   KP_VALUES(kp_text_value(session_of(telling->asked)),
-				     kp_text_value(keep_bytes_of(telling->id))),
-			   &kp_inbound_message_record, telling->arena, &telling->stored,
-			   &telling->found, err);
+	return kp_lease_get(lease, KP_MAILBOX_GET_INBOUND,
+			    KP_VALUES(kp_text_value(session_of(telling->asked)),
+				      kp_text_value(keep_bytes_of(telling->id))),
+			    &kp_inbound_message_record, telling->arena, &telling->stored,
+			    &telling->found, err);
 }
 
 static keep_status apply_telling(void *ctx, kp_lease *lease, keep_error *err)

@@ -105,9 +105,9 @@ static void make_base(const keep_agent_destination *destination, char name[BASE_
 static keep_status find_by_name(kp_lease *lease, keep_bytes agent, keep_bytes name, kp_arena *arena,
 				keep_agent_destination *out, bool *found, keep_error *err)
 {
-	return kp_read_row(lease, KP_MAILBOX_GET_AGENT_DESTINATION,
-			   KP_VALUES(kp_text_value(agent), kp_text_value(name)),
-			   &kp_agent_destination_record, arena, out, found, err);
+	return kp_lease_get(lease, KP_MAILBOX_GET_AGENT_DESTINATION,
+			    KP_VALUES(kp_text_value(agent), kp_text_value(name)),
+			    &kp_agent_destination_record, arena, out, found, err);
 }
 
 static keep_status find_by_place(kp_lease *lease, const keep_agent_destination *given,
@@ -115,15 +115,15 @@ static keep_status find_by_place(kp_lease *lease, const keep_agent_destination *
 				 keep_error *err)
 {
 	if (is_agent(given))
-		return kp_read_row(lease, KP_MAILBOX_AGENT_DESTINATION_TO_AGENT,
-				   KP_VALUES(kp_text_value(given->agent_group_id),
-					     kp_text_value(given->target_agent_group_id)),
-				   &kp_agent_destination_record, arena, out, found, err);
-	return kp_read_row(lease, KP_MAILBOX_AGENT_DESTINATION_TO_CHAT,
-			   KP_VALUES(kp_text_value(given->agent_group_id),
-				     kp_text_value(given->channel_type),
-				     kp_text_value(given->platform_id)),
-			   &kp_agent_destination_record, arena, out, found, err);
+		return kp_lease_get(lease, KP_MAILBOX_AGENT_DESTINATION_TO_AGENT,
+				    KP_VALUES(kp_text_value(given->agent_group_id),
+					      kp_text_value(given->target_agent_group_id)),
+				    &kp_agent_destination_record, arena, out, found, err);
+	return kp_lease_get(lease, KP_MAILBOX_AGENT_DESTINATION_TO_CHAT,
+			    KP_VALUES(kp_text_value(given->agent_group_id),
+				      kp_text_value(given->channel_type),
+				      kp_text_value(given->platform_id)),
+			    &kp_agent_destination_record, arena, out, found, err);
 }
 
 static keep_status make_name(kp_lease *lease, const keep_agent_destination *given, kp_arena *arena,

@@ -59,8 +59,8 @@ static keep_status need(kp_lease *lease, size_t statement, const char *what, kee
 			const kp_record *record, kp_arena *arena, void *out, keep_error *err)
 {
 	bool found = false;
-	keep_status status = kp_read_row(lease, statement, KP_VALUES(kp_text_value(id)), record,
-					 arena, out, &found, err);
+	keep_status status = kp_lease_get(lease, statement, KP_VALUES(kp_text_value(id)), record,
+					  arena, out, &found, err);
 
 	return status == KEEP_OK && !found ? fail_missing(what, id, err) : status;
 }
@@ -83,9 +83,9 @@ keep_status kp_chat_by_address(kp_lease *lease, keep_bytes channel_type, keep_by
 			       kp_arena *arena, keep_messaging_group *out, bool *found,
 			       keep_error *err)
 {
-	return kp_read_row(lease, KP_MAILBOX_MESSAGING_GROUP_BY_ADDRESS,
-			   KP_VALUES(kp_text_value(channel_type), kp_text_value(platform_id)),
-			   &kp_messaging_group_record, arena, out, found, err);
+	return kp_lease_get(lease, KP_MAILBOX_MESSAGING_GROUP_BY_ADDRESS,
+			    KP_VALUES(kp_text_value(channel_type), kp_text_value(platform_id)),
+			    &kp_messaging_group_record, arena, out, found, err);
 }
 
 static keep_status write_record(kp_lease *lease, size_t statement, const kp_record *record,
@@ -184,9 +184,9 @@ static keep_status apply_put_agent(void *ctx, kp_lease *lease, keep_error *err)
 	kp_arena arena = {.head = NULL};
 	keep_agent_group owner;
 	bool found = false;
-	keep_status status = kp_read_row(lease, KP_MAILBOX_AGENT_GROUP_BY_FOLDER,
-					 KP_VALUES(kp_text_value(group->folder)),
-					 &kp_agent_group_record, &arena, &owner, &found, err);
+	keep_status status = kp_lease_get(lease, KP_MAILBOX_AGENT_GROUP_BY_FOLDER,
+					  KP_VALUES(kp_text_value(group->folder)),
+					  &kp_agent_group_record, &arena, &owner, &found, err);
 
 	if (status == KEEP_OK && found && !kp_bytes_equal(owner.id, group->id))
 		status = kp_refuse(lease, kp_fail(err, KEEP_CONFLICT,
@@ -356,9 +356,9 @@ static keep_status apply_put_chat(void *ctx, kp_lease *lease, keep_error *err)
 						&arena, &by_address, &has_address, err);
 
 	if (status == KEEP_OK && given->id.data)
-		status = kp_read_row(lease, KP_MAILBOX_GET_MESSAGING_GROUP,
-				     KP_VALUES(kp_text_value(given->id)),
-				     &kp_messaging_group_record, &arena, &by_id, &has_id, err);
+		status = kp_lease_get(lease, KP_MAILBOX_GET_MESSAGING_GROUP,
+				      KP_VALUES(kp_text_value(given->id)),
+				      &kp_messaging_group_record, &arena, &by_id, &has_id, err);
 	if (status == KEEP_OK && given->id.data && has_address &&
 	    !kp_bytes_equal(by_address.id, given->id))
 		status = kp_refuse(lease,

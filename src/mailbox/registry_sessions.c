@@ -81,9 +81,9 @@ static keep_status find_by_anchor(const struct resolving *resolving, kp_lease *l
 	*found = false;
 	if (!resolving->anchor.data)
 		return KEEP_OK;
-	return kp_read_row(lease, KP_MAILBOX_GET_SESSION_BY_ANCHOR,
-			   KP_VALUES(kp_text_value(resolving->anchor)), &kp_session_record,
-			   resolving->arena, resolving->out, found, err);
+	return kp_lease_get(lease, KP_MAILBOX_GET_SESSION_BY_ANCHOR,
+			    KP_VALUES(kp_text_value(resolving->anchor)), &kp_session_record,
+			    resolving->arena, resolving->out, found, err);
 }
 
 static keep_status query_anchor(void *ctx, kp_lease *lease, keep_error *err)

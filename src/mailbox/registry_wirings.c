@@ -80,15 +80,15 @@ static keep_status find_stored(kp_lease *lease, const struct wire *wire, kp_aren
 	keep_messaging_group_agent by_id, pair;
 	bool has_id = false, has_pair = false;
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_WIRING_OF_PAIR,
-			    KP_VALUES(kp_text_value(given->messaging_group_id),
-				      kp_text_value(given->agent_group_id)),
-			    &kp_messaging_group_agent_record, arena, &pair, &has_pair, err);
+		kp_lease_get(lease, KP_MAILBOX_WIRING_OF_PAIR,
+			     KP_VALUES(kp_text_value(given->messaging_group_id),
+				       kp_text_value(given->agent_group_id)),
+			     &kp_messaging_group_agent_record, arena, &pair, &has_pair, err);
 
 	if (status == KEEP_OK && wire->has_id)
-		status = kp_read_row(lease, KP_MAILBOX_GET_WIRING,
-				     KP_VALUES(kp_text_value(given->id)),
-				     &kp_messaging_group_agent_record, arena, &by_id, &has_id, err);
+		status = kp_lease_get(
+			lease, KP_MAILBOX_GET_WIRING, KP_VALUES(kp_text_value(given->id)),
+			&kp_messaging_group_agent_record, arena, &by_id, &has_id, err);
 	if (status != KEEP_OK)
 		return status;
 	*is_new = !has_id && !has_pair;
@@ -107,8 +107,8 @@ static keep_status check_room(kp_lease *lease, keep_bytes chat, keep_error *err)
 {
 	int64_t count = 0;
 	bool found = false;
-	keep_status status = kp_read_int(lease, KP_MAILBOX_COUNT_CHAT_WIRINGS,
-					 KP_VALUES(kp_text_value(chat)), &count, &found, err);
+	keep_status status = kp_lease_int(lease, KP_MAILBOX_COUNT_CHAT_WIRINGS,
+					  KP_VALUES(kp_text_value(chat)), &count, &found, err);
 
 	if (status == KEEP_OK && count >= KEEP_MAILBOX_LIST_MAX)
 		status = kp_fail(err, KEEP_FULL, "messaging group '%" KP_PRI "': has %d wirings",
@@ -131,10 +131,10 @@ static keep_status allow_chat(kp_lease *lease, keep_bytes agent, const keep_mess
 	keep_bytes name;
 	bool found = false;
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_AGENT_DESTINATION_TO_CHAT,
-			    KP_VALUES(kp_text_value(agent), kp_text_value(chat->channel_type),
-				      kp_text_value(chat->platform_id)),
-			    &kp_agent_destination_record, arena, &stored, &found, err);
+		kp_lease_get(lease, KP_MAILBOX_AGENT_DESTINATION_TO_CHAT,
+			     KP_VALUES(kp_text_value(agent), kp_text_value(chat->channel_type),
+				       kp_text_value(chat->platform_id)),
+			     &kp_agent_destination_record, arena, &stored, &found, err);
 
 	return status == KEEP_OK && !found
 		       ? kp_destination_allow(lease, &destination, arena, &name, err)
@@ -231,7 +231,7 @@ keep_status keep_mailbox_unwire(keep_mailbox *mailbox, keep_bytes id, keep_error
 keep_status kp_chat_wirings(kp_lease *lease, keep_bytes messaging_group_id, kp_arena *arena,
 			    keep_messaging_group_agent **items, size_t *count, keep_error *err)
 {
-	return kp_read_rows(
+	return kp_lease_list(
 		lease, KP_MAILBOX_CHAT_WIRINGS,
 		KP_VALUES(kp_text_value(messaging_group_id), kp_int_value(KEEP_MAILBOX_LIST_MAX)),
 		&kp_messaging_group_agent_record, arena, items, count, err);

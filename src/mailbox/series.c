@@ -240,9 +240,9 @@ static keep_status make_next(kp_lease *lease, const keep_inbound_message *old, i
 keep_status kp_series_live(kp_lease *lease, keep_bytes session, keep_bytes series_id,
 			   kp_arena *arena, keep_inbound_message *out, bool *found, keep_error *err)
 {
-	return kp_read_row(lease, KP_MAILBOX_LIVE_OCCURRENCE,
-			   KP_VALUES(kp_text_value(session), kp_text_value(series_id)),
-			   &kp_inbound_message_record, arena, out, found, err);
+	return kp_lease_get(lease, KP_MAILBOX_LIVE_OCCURRENCE,
+			    KP_VALUES(kp_text_value(session), kp_text_value(series_id)),
+			    &kp_inbound_message_record, arena, out, found, err);
 }
 
 static keep_status complete_late(kp_lease *lease, const keep_inbound_message *message,

@@ -49,9 +49,9 @@ static keep_status find_live(struct calling *calling, keep_error *err)
 
 	if (status != KEEP_OK || found)
 		return status;
-	status = kp_read_row(calling->lease, KP_MAILBOX_GET_INBOUND,
-			     KP_VALUES(session, kp_text_value(call->series_id)),
-			     &kp_inbound_message_record, calling->arena, &named, &found, err);
+	status = kp_lease_get(calling->lease, KP_MAILBOX_GET_INBOUND,
+			      KP_VALUES(session, kp_text_value(call->series_id)),
+			      &kp_inbound_message_record, calling->arena, &named, &found, err);
 	if (status == KEEP_OK && found && named.series_id.data)
 		status = kp_series_live(calling->lease, call->session, named.series_id,
 					calling->arena, live, &found, err);
@@ -146,9 +146,9 @@ static keep_status look_at_claim(const struct calling *calling, keep_inbound_mes
 	keep_processing_ack ack;
 	bool found = false;
 	keep_status status =
-		kp_read_row(calling->lease, KP_MAILBOX_GET_ACK,
-			    KP_VALUES(kp_text_value(call->session), kp_text_value(row->id)),
-			    &kp_processing_ack_record, calling->arena, &ack, &found, err);
+		kp_lease_get(calling->lease, KP_MAILBOX_GET_ACK,
+			     KP_VALUES(kp_text_value(call->session), kp_text_value(row->id)),
+			     &kp_processing_ack_record, calling->arena, &ack, &found, err);
 
 	*claimed = false;
 	if (status != KEEP_OK)
@@ -284,10 +284,10 @@ static keep_status is_done(const struct calling *calling, bool *done, keep_error
 	*done = false;
 	if (!call->action_id.data)
 		return KEEP_OK;
-	return kp_read_int(calling->lease, KP_MAILBOX_HAS_STEP,
-			   KP_VALUES(kp_text_value(call->session), kp_text_value(call->action_id),
-				     kp_text_value(keep_bytes_of(action_step))),
-			   &one, done, err);
+	return kp_lease_int(calling->lease, KP_MAILBOX_HAS_STEP,
+			    KP_VALUES(kp_text_value(call->session), kp_text_value(call->action_id),
+				      kp_text_value(keep_bytes_of(action_step))),
+			    &one, done, err);
 }
 
 static keep_status apply_call(void *ctx, kp_lease *lease, keep_error *err)
@@ -415,7 +415,7 @@ static keep_status query_series(void *ctx, kp_lease *lease, keep_error *err)
 	*listing->out = (keep_inbound_message_list){.items = NULL};
 	if (status != KEEP_OK)
 		return status;
-	return kp_read_rows(
+	return kp_lease_list(
 		lease, KP_MAILBOX_LIST_LIVE_OCCURRENCES,
 		KP_VALUES(kp_text_value(listing->session), kp_int_value(listing->limit)),
 		&kp_inbound_message_record, listing->arena, &listing->out->items,

@@ -46,8 +46,8 @@ keep_status kp_session_host_get(kp_lease *lease, keep_bytes session, kp_arena *a
 {
 	bool found = false;
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_SESSION_HOST, KP_VALUES(kp_text_value(session)),
-			    &kp_session_host_record, arena, out, &found, err);
+		kp_lease_get(lease, KP_MAILBOX_GET_SESSION_HOST, KP_VALUES(kp_text_value(session)),
+			     &kp_session_host_record, arena, out, &found, err);
 
 	if (status == KEEP_OK && !found)
 		return fail_missing(session, err);
@@ -147,8 +147,8 @@ static keep_status apply_marked(void *ctx, kp_lease *lease, keep_error *err)
 
 	change->mark_is_gone = false;
 	if (change->asked->due_ms) {
-		status = kp_read_int(lease, KP_MAILBOX_IS_MARKED, &session, 1, &is_marked, &found,
-				     err);
+		status = kp_lease_int(lease, KP_MAILBOX_IS_MARKED, &session, 1, &is_marked, &found,
+				      err);
 		if (status == KEEP_OK && !found)
 			return fail_missing(change->asked->session, err);
 		change->mark_is_gone = status == KEEP_OK && !is_marked && change->relies_on_mark;

@@ -89,18 +89,19 @@ static keep_status query_projection(void *ctx, kp_lease *lease, keep_error *err)
 	struct projection *at = ctx;
 	kp_value session = kp_text_value(at->session);
 	bool found = false;
-	keep_status status = kp_read_row(lease, KP_MAILBOX_GET_SESSION, &session, 1,
-					 &kp_session_record, &at->arena, &at->row, &found, err);
+	keep_status status = kp_lease_get(lease, KP_MAILBOX_GET_SESSION, &session, 1,
+					  &kp_session_record, &at->arena, &at->row, &found, err);
 
 	if (status == KEEP_OK && !found)
 		return fail_missing(at->session, err);
 	if (status == KEEP_OK)
-		status = kp_read_rows(lease, KP_MAILBOX_DESTINATIONS_OF_GROUP,
-				      KP_VALUES(session, kp_text_value(at->row.agent_group_id)),
-				      &kp_session_destination_record, &at->arena, &at->items,
-				      &at->count, err);
+		status = kp_lease_list(lease, KP_MAILBOX_DESTINATIONS_OF_GROUP,
+				       KP_VALUES(session, kp_text_value(at->row.agent_group_id)),
+				       &kp_session_destination_record, &at->arena, &at->items,
+				       &at->count, err);
 	if (status == KEEP_OK)
-		status = kp_read_row(lease, KP_MAILBOX_CHAT_OF_SESSION, &session, 1,
+		status =
+			kp_lease_get(lease, KP_MAILBOX_CHAT_OF_SESSION, &session, 1,
 				     &kp_session_route_record, &at->arena, &at->route, &found, err);
 	return status;
 }
@@ -226,8 +227,8 @@ static keep_status apply_wake(void *ctx, kp_lease *lease, keep_error *err)
 			     KP_VALUES(session, kp_time_value(waking->now_ms)), NULL, err);
 
 	if (status == KEEP_OK)
-		status = kp_read_row(lease, KP_MAILBOX_GET_SESSION, &session, 1, &kp_session_record,
-				     &arena, &row, &found, err);
+		status = kp_lease_get(lease, KP_MAILBOX_GET_SESSION, &session, 1,
+				      &kp_session_record, &arena, &row, &found, err);
 	if (status == KEEP_OK && !found)
 		status = fail_missing(waking->session, err);
 	else if (status == KEEP_OK &&
@@ -267,9 +268,9 @@ static keep_status query_heartbeat(void *ctx, kp_lease *lease, keep_error *err)
 	kp_arena arena = {.head = NULL};
 	keep_session_agent row;
 	bool found = false;
-	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_SESSION_AGENT, KP_VALUES(kp_text_value(*session)),
-			    &kp_session_agent_record, &arena, &row, &found, err);
+	keep_status status = kp_lease_get(lease, KP_MAILBOX_GET_SESSION_AGENT,
+					  KP_VALUES(kp_text_value(*session)),
+					  &kp_session_agent_record, &arena, &row, &found, err);
 
 	*at_ms = status == KEEP_OK && found && row.has_heartbeat_at ? row.heartbeat_at : 0;
 	kp_arena_release(&arena);
@@ -381,10 +382,10 @@ static keep_status apply_cancel_some(void *ctx, kp_lease *lease, keep_error *err
 
 	closing->count = 0;
 	if (status == KEEP_OK)
-		status = kp_read_rows(lease, KP_MAILBOX_LIST_UNFINISHED,
-				      KP_VALUES(session, kp_int_value(CANCEL_BATCH)),
-				      &kp_inbound_message_record, &arena, &items, &closing->count,
-				      err);
+		status = kp_lease_list(lease, KP_MAILBOX_LIST_UNFINISHED,
+				       KP_VALUES(session, kp_int_value(CANCEL_BATCH)),
+				       &kp_inbound_message_record, &arena, &items, &closing->count,
+				       err);
 	for (size_t i = 0; i < closing->count && status == KEEP_OK; i++) {
 		bool changed = false;
 

@@ -106,16 +106,16 @@ static keep_status read_outbound(struct noting *noting, int64_t *last, keep_erro
 	keep_session_agent agent = {.outbound_id = KEEP_BYTES("")};
 	int64_t change = 0, count = 0;
 	bool found = false;
-	keep_status status = kp_read_int(&noting->lease, KP_MAILBOX_LAST_NUMBER_OUT, &session, 1,
-					 last, &found, err);
+	keep_status status = kp_lease_int(&noting->lease, KP_MAILBOX_LAST_NUMBER_OUT, &session, 1,
+					  last, &found, err);
 
 	if (status == KEEP_OK &&
-	    (kp_read_row(&noting->lease, KP_MAILBOX_GET_SESSION_AGENT, &session, 1,
-			 &kp_session_agent_record, &arena, &agent, &found, NULL) != KEEP_OK ||
+	    (kp_lease_get(&noting->lease, KP_MAILBOX_GET_SESSION_AGENT, &session, 1,
+			  &kp_session_agent_record, &arena, &agent, &found, NULL) != KEEP_OK ||
 	     !found || agent.outbound_id.len >= KP_SEGMENT_SIZE))
 		agent.outbound_id = KEEP_BYTES("");
-	if (status == KEEP_OK && kp_read_int(&noting->lease, KP_MAILBOX_LAST_ACK_CHANGE, &session,
-					     1, &change, &found, NULL) != KEEP_OK)
+	if (status == KEEP_OK && kp_lease_int(&noting->lease, KP_MAILBOX_LAST_ACK_CHANGE, &session,
+					      1, &change, &found, NULL) != KEEP_OK)
 		change = 0;
 	if (status == KEEP_OK)
 		status = kp_lease_run(&noting->lease, KP_MAILBOX_SET_CURSORS,
@@ -124,8 +124,8 @@ static keep_status read_outbound(struct noting *noting, int64_t *last, keep_erro
 				      NULL, err);
 	/* Each acknowledgement was of a message with a number of its own. */
 	if (status == KEEP_OK &&
-	    kp_read_int(&noting->lease, KP_MAILBOX_COUNT_ACKS, &session, 1, &count, &found, NULL) ==
-		    KEEP_OK &&
+	    kp_lease_int(&noting->lease, KP_MAILBOX_COUNT_ACKS, &session, 1, &count, &found,
+			 NULL) == KEEP_OK &&
 	    *last < 2 * count)
 		*last = 2 * count;
 	kp_arena_release(&arena);
@@ -144,8 +144,8 @@ static keep_status note_in(struct noting *noting, keep_error *err)
 	if (noting->reads_outbound)
 		status = read_outbound(noting, &last, err);
 	else
-		status = kp_read_int(&noting->lease, KP_MAILBOX_LAST_NUMBER_KNOWN, &session, 1,
-				     &last, &found, err);
+		status = kp_lease_int(&noting->lease, KP_MAILBOX_LAST_NUMBER_KNOWN, &session, 1,
+				      &last, &found, err);
 	if (status == KEEP_OK)
 		status = add_note(noting, last, err);
 	if (status == KEEP_OK)
@@ -303,8 +303,8 @@ static keep_status apply_rebuild(void *ctx, kp_lease *lease, keep_error *err)
 	struct stat st;
 	bool found = false;
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_SESSION, KP_VALUES(kp_text_value(of->session)),
-			    &kp_session_record, &of->arena, &of->row, &found, err);
+		kp_lease_get(lease, KP_MAILBOX_GET_SESSION, KP_VALUES(kp_text_value(of->session)),
+			     &kp_session_record, &of->arena, &of->row, &found, err);
 
 	if (status == KEEP_OK && (!found || kp_session_is_removed(of->mailbox, of->session)))
 		status = kp_fail(err, KEEP_NOT_FOUND, "session: there is no '%" KP_PRI "'",

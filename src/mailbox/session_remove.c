@@ -43,8 +43,8 @@ static keep_status check_row(kp_lease *lease, keep_bytes session, bool *is_there
 	kp_arena arena = {.head = NULL};
 	keep_session row;
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_SESSION, KP_VALUES(kp_text_value(session)),
-			    &kp_session_record, &arena, &row, is_there, err);
+		kp_lease_get(lease, KP_MAILBOX_GET_SESSION, KP_VALUES(kp_text_value(session)),
+			     &kp_session_record, &arena, &row, is_there, err);
 
 	if (status == KEEP_OK && *is_there &&
 	    !kp_bytes_equal(row.status, KEEP_BYTES(KEEP_SESSION_STATUS_CLOSED)))

@@ -294,8 +294,8 @@ static keep_status clear_place(const keep_mailbox *mailbox, kp_lease *lease, int
 	if (len < 0 || kp_check_segment("session", session, NULL) != KEEP_OK)
 		return KEEP_OK;
 	place[len] = '\0';
-	status = kp_read_row(lease, KP_MAILBOX_GET_SESSION, KP_VALUES(kp_text_value(session)),
-			     &kp_session_record, &arena, &row, &is_there, err);
+	status = kp_lease_get(lease, KP_MAILBOX_GET_SESSION, KP_VALUES(kp_text_value(session)),
+			      &kp_session_record, &arena, &row, &is_there, err);
 	if (status == KEEP_OK && !is_there) { /* invariant 3 */
 		snprintf(path, sizeof path, "%s/sessions/%s", mailbox->location, place);
 		status = kp_tree_remove(AT_FDCWD, path, err);

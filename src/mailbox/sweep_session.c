@@ -258,9 +258,9 @@ static keep_status end_claim(struct look *look, kp_lease *lease, const struct cl
 	bool found = false, changed = false, gave_up = false;
 	int64_t attempt = claim->attempt ? claim->attempt : claim->void_attempt + 1;
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_INBOUND,
-			    KP_VALUES(kp_text_value(look->row->id), kp_text_value(claim->id)),
-			    &kp_inbound_message_record, &arena, &message, &found, err);
+		kp_lease_get(lease, KP_MAILBOX_GET_INBOUND,
+			     KP_VALUES(kp_text_value(look->row->id), kp_text_value(claim->id)),
+			     &kp_inbound_message_record, &arena, &message, &found, err);
 
 	snprintf(reason, sizeof reason, "claim %lld: %s", (long long)attempt, why);
 	if (status == KEEP_OK && found)
@@ -335,9 +335,9 @@ static keep_status go_through_deliveries(struct look *look, kp_lease *lease, boo
 	keep_delivered_message *items = NULL;
 	size_t count = 0;
 	keep_status status =
-		kp_read_rows(lease, KP_MAILBOX_DELIVERIES_UNDER_WAY,
-			     KP_VALUES(kp_text_value(look->row->id), kp_int_value(OPEN_MAX)),
-			     &kp_delivered_message_record, &arena, &items, &count, err);
+		kp_lease_list(lease, KP_MAILBOX_DELIVERIES_UNDER_WAY,
+			      KP_VALUES(kp_text_value(look->row->id), kp_int_value(OPEN_MAX)),
+			      &kp_delivered_message_record, &arena, &items, &count, err);
 
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
 		int64_t until = items[i].has_next_attempt_at ? items[i].next_attempt_at : 0;
@@ -445,8 +445,8 @@ static keep_status read_marked(const struct look *look, kp_lease *lease, bool *i
 	int64_t marked = 0;
 	bool found = false;
 	keep_status status =
-		kp_read_int(lease, KP_MAILBOX_IS_MARKED, KP_VALUES(kp_text_value(look->row->id)),
-			    &marked, &found, err);
+		kp_lease_int(lease, KP_MAILBOX_IS_MARKED, KP_VALUES(kp_text_value(look->row->id)),
+			     &marked, &found, err);
 
 	*is_marked = marked != 0;
 	if (status == KEEP_OK && !found)

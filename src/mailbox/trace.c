@@ -397,13 +397,13 @@ static keep_status read_handover(struct tracing *tracing, kp_lease *lease,
 {
 	kp_value values[] = {kp_text_value(tracing->session), kp_text_value(handover->key)};
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_OUTGOING, values, 2, &kp_outgoing_message_record,
-			    tracing->memory, &handover->outgoing, &handover->is_outgoing, err);
+		kp_lease_get(lease, KP_MAILBOX_GET_OUTGOING, values, 2, &kp_outgoing_message_record,
+			     tracing->memory, &handover->outgoing, &handover->is_outgoing, err);
 
 	if (status == KEEP_OK)
-		status = kp_read_row(lease, KP_MAILBOX_GET_DELIVERED, values, 2,
-				     &kp_delivered_message_record, tracing->memory,
-				     &handover->delivered, &handover->is_known, err);
+		status = kp_lease_get(lease, KP_MAILBOX_GET_DELIVERED, values, 2,
+				      &kp_delivered_message_record, tracing->memory,
+				      &handover->delivered, &handover->is_known, err);
 	return status;
 }
 

@@ -12,13 +12,15 @@
  * Invariants:
  *   1. A folder that holds anything else is never turned into a home (CONFLICT).
  *   2. A home is 0700: its files hold conversations and credentials.
- *   3. A home of a newer format is refused before anything in it is opened (TOO_NEW).
+ *   3. A home has a key file, vault.key (0600), made before home.json and never again.
+ *   4. A home of a newer format is refused before anything in it is opened (TOO_NEW).
  *
  * A database server needs no file: its stores live in schemas of their own.
  *
  * Tests: tests/unit/test_operations.c, tests/cli/.
  */
 #include "operations/operations_table.h"
+#include "vault/vault.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -143,7 +145,8 @@ keep_status kp_home_file_url(const char *home, const char *folder, const char *f
 static bool is_ours(const char *name)
 {
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-	       strncmp(name, HOME_FILE, strlen(HOME_FILE)) == 0;
+	       strncmp(name, HOME_FILE, strlen(HOME_FILE)) == 0 ||
+	       strncmp(name, KP_HOME_KEY_FILE, strlen(KP_HOME_KEY_FILE)) == 0;
 }
 
 /* CONFLICT: the folder has something that init did not put there. */
@@ -236,6 +239,19 @@ static keep_status sync_parent(int folder, keep_error *err)
 	return status == KEEP_DENIED ? KEEP_OK : status;
 }
 
+/* Before the home is one, so that there is none without its key. */
+static keep_status make_key(const char *home, keep_error *err)
+{
+	keep_buffer path = KEEP_BUFFER_INIT;
+	keep_status status = kp_buffer_append_format(&path, err, "%s/" KP_HOME_KEY_FILE, home);
+
+	if (status == KEEP_OK)
+		status = kp_key_file_make(path.data, err);
+	keep_buffer_release(&path);
+	/* Another init of this folder, now or before a crash. */
+	return status == KEEP_CONFLICT ? KEEP_OK : status;
+}
+
 static keep_status init_folder(const char *home, keep_error *err)
 {
 	int folder = -1;
@@ -250,6 +266,8 @@ static keep_status init_folder(const char *home, keep_error *err)
 	status = check_empty(home, err);
 	if (status == KEEP_OK && fchmod(folder, 0700) != 0)
 		status = kp_fail_errno(err, errno, "%s", home);
+	if (status == KEEP_OK)
+		status = make_key(home, err);
 	if (status == KEEP_OK)
 		status = write_home_file(folder, err);
 	if (status == KEEP_OK)

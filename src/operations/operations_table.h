@@ -10,6 +10,7 @@
  *   operations_engine_table.c, operations_engine.c  the engine's descriptions, its functions
  *   operations_gateway.c, operations_gateway_*.c    the gateway's
  *   operations_mailbox.c, operations_mailbox_*.c, operations_agent_*.c    the mailbox's
+ *   operations_assistant.c, operations_assistant_*.c    the assistant's
  *   home.c               homes: made, recognised
  *   session.c            sessions: a home, the stores that it has open, calls by name
  *   json_lines.c         the engine contract's JSON lines
@@ -191,6 +192,7 @@ const kp_operation_store *kp_store_of_place(const char *url);
 extern const kp_operation_store kp_engine_operations;
 extern const kp_operation_store kp_gateway_operations;
 extern const kp_operation_store kp_mailbox_operations;
+extern const kp_operation_store kp_assistant_operations;
 
 /* ---------------------------------------------------------------- inputs (operations_input.c) */
 
@@ -315,6 +317,9 @@ keep_status kp_session_state(keep_session *session, const kp_operation_store *st
 			     keep_error *err) KEEP_MUST_CHECK;
 /* End every wait of this session, and those to come; any thread. */
 void kp_session_cancel(keep_session *session);
+
+/* The file of a home with its encryption keys, made with the home. */
+#define KP_HOME_KEY_FILE "vault.key"
 
 /* True for a URL of a server that can be a home. */
 bool kp_home_is_server(const char *home);

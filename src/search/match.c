@@ -6,6 +6,9 @@
  *      hits may overlap, and each counts, as FTS5 counts them.
  *   2. A phrase lies within the title or within the content; the terms of a query may lie in both.
  *
+ * Time is the text's tokens for a word; for a phrase at worst tokens * the phrase's, of which there
+ * are at most KP_QUERY_TOKENS_MAX, and only where the text repeats the phrase's beginning.
+ *
  * This is what a match means; FTS5 and PostgreSQL are only faster ways to the same answer.
  *
  * Tests: tests/unit/test_text_rank.c, tests/contract/test_text_backends.c.

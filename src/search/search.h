@@ -108,14 +108,29 @@ keep_status kp_text_query_parse(keep_bytes text, kp_text_query *query,
 				keep_error *err) KEEP_MUST_CHECK;
 void kp_text_query_release(kp_text_query *query);
 
+/* How a backend looks for each term, where it can be too dear to be asked for it as it is. */
+typedef enum kp_term_way {
+	KP_TERM_EXACT,
+	KP_TERM_WORDS, /* a prefix: as one of the words of `words` */
+	KP_TERM_ANY    /* it is not asked for: kp_text_matches or the ranker decides */
+} kp_term_way;
+
+typedef struct kp_query_plan {
+	kp_term_way ways[KP_QUERY_TERMS_MAX];
+	/* All indexed words that begin as the term's last token does, with one blank between two.
+	 */
+	keep_bytes words[KP_QUERY_TERMS_MAX];
+} kp_query_plan;
+
 /* Replace *out by what stands right of MATCH, to be bound as a parameter; it matches in one column
-   or in several ones together: a phrase is within one column. */
-keep_status kp_text_query_fts5(const kp_text_query *query, keep_buffer *out,
-			       keep_error *err) KEEP_MUST_CHECK;
+   or in several ones together: a phrase is within one column. `plan` may be NULL: all exact. Empty:
+   with this plan every text may match. */
+keep_status kp_text_query_fts5(const kp_text_query *query, const kp_query_plan *plan,
+			       keep_buffer *out, keep_error *err) KEEP_MUST_CHECK;
 /* The same for `$1::tsquery`. It finds all that match, and of texts beyond PostgreSQL's limits
    sometimes more: ask kp_text_matches or the ranker. */
-keep_status kp_text_query_tsquery(const kp_text_query *query, keep_buffer *out,
-				  keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_text_query_tsquery(const kp_text_query *query, const kp_query_plan *plan,
+				  keep_buffer *out, keep_error *err) KEEP_MUST_CHECK;
 /* One term of it alone, for counting its rows. */
 keep_status kp_text_term_fts5(const kp_text_query *query, size_t term, keep_buffer *out,
 			      keep_error *err) KEEP_MUST_CHECK;

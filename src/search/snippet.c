@@ -103,28 +103,28 @@ static size_t choose_hits(const text_hits *hits, size_t window, size_t *last)
 static void choose_window(const kp_token_list *tokens, const text_hits *hits, size_t window,
 			  size_t bytes_max, size_t *from, size_t *end)
 {
-	size_t last, first, span;
+	size_t hit_end = 0, last;
 
 	*from = 0;
 	if (hits->count) {
 		const text_hit *shown = &hits->items[choose_hits(hits, window, &last)];
+		size_t first = shown->first, span = hits->items[last].end - first;
+		size_t lead = span < window ? (window - span) / 2 : 0;
 
-		first = shown->first;
-		span = hits->items[last].end - first;
-		if (span < window)
-			*from = first > (window - span) / 2 ? first - (window - span) / 2 : 0;
-		else
-			*from = first;
+		hit_end = shown->end;
+		*from = first > lead ? first - lead : 0;
 		if (*from + window > tokens->count)
 			*from = tokens->count > window ? tokens->count - window : 0;
 		if (*from > first)
 			*from = first;
 		/* Invariant 1, where words are long. */
 		while (*from < first &&
-		       tokens->items[shown->end - 1].end - tokens->items[*from].at > bytes_max / 3)
+		       tokens->items[hit_end - 1].end - tokens->items[*from].at > bytes_max / 3)
 			(*from)++;
 	}
 	*end = *from + window < tokens->count ? *from + window : tokens->count;
+	if (*end < hit_end) /* a phrase that is longer than the window */
+		*end = hit_end;
 }
 
 /* ---------------------------------------------------------------- writing it */

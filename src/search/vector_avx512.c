@@ -18,8 +18,8 @@
 
 static bool run_with_avx512(void)
 {
-	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-	       __builtin_cpu_supports("avx512vnni");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512f") &&
+	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
 }
 
 static inline int32_t word_at(const int8_t *codes)
@@ -93,5 +93,6 @@ const struct kp_vector_kernel kp_vector_avx512 = {
 	.runs = run_with_avx512,
 	.high = scan_high,
 	.low = scan_low,
+	.dots = kp_vector_dots_avx2,
 };
 #endif

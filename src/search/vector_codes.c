@@ -188,22 +188,3 @@ uint32_t kp_vector_dead_check(uint64_t number, uint32_t slot)
 
 	return (uint32_t)kp_siphash(check_key, (keep_bytes){(const char *)both, sizeof both});
 }
-
-/* Four chains of sums run beside each other; each alone would wait for its own last sum. */
-void kp_vector_dots(const struct kp_vector_query *query, size_t dimension,
-		    const float *const values[4], size_t count, double dots[4])
-{
-	const float *a = values[0], *b = values[count > 1 ? 1 : 0];
-	const float *c = values[count > 2 ? 2 : 0], *d = values[count > 3 ? 3 : 0];
-	double sums[4] = {0, 0, 0, 0};
-
-	for (size_t i = 0; i < dimension; i++) {
-		double factor = query->values[i];
-
-		sums[0] += (double)a[i] * factor;
-		sums[1] += (double)b[i] * factor;
-		sums[2] += (double)c[i] * factor;
-		sums[3] += (double)d[i] * factor;
-	}
-	memcpy(dots, sums, sizeof sums);
-}

@@ -116,7 +116,7 @@ static void unlock(int fd, int64_t byte)
 keep_status kp_vector_file_lock(struct kp_vector_file *file, keep_error *err)
 {
 	const struct timespec pause = {.tv_nsec = LOCK_SLEEP_NS};
-	int64_t end = kp_monotonic_ns() + LOCK_WAIT_NS;
+	int64_t end = kp_monotonic_ns() + file->lock_wait_ns;
 
 	if (kp_fault(KP_FAULT_FILE))
 		return kp_fail_errno(err, EIO, "cannot lock %s", kp_vector_file_name(file));
@@ -165,6 +165,7 @@ keep_status kp_vector_file_open(struct kp_vector_file *file, const char *path, k
 	if (status == KEEP_OK)
 		status = map_headers(file, err);
 	read_boot(file->boot);
+	file->lock_wait_ns = LOCK_WAIT_NS;
 	return status;
 }
 
@@ -242,6 +243,7 @@ keep_status kp_vector_file_make(struct kp_vector_file *file, const char *path, k
 	if (status == KEEP_OK)
 		status = map_headers(file, err);
 	read_boot(file->boot);
+	file->lock_wait_ns = LOCK_WAIT_NS;
 	return status;
 }
 

@@ -4,7 +4,8 @@
  * Invariants:
  *   1. All kernels give the same products; lanes may differ only where rounding decides, and then
  *      each is right (vector_codes.c proves the bound for any order of rounding).
- *   2. A kernel reads a group or a row and the query's codes, and nothing outside of them.
+ *   2. Sums of values are the same to the bit: each is added up in the values' order.
+ *   3. A kernel reads a group or a row and the query, and nothing outside of them.
  *
  * What it does not do: use an instruction that was not asked for; the build has the plain baseline.
  *
@@ -57,11 +58,32 @@ static int32_t scan_low(const uint8_t *low, size_t bytes, const int8_t *codes)
 	return sum;
 }
 
+/* Four chains of sums run beside each other; each alone would wait for its own last sum. */
+static void sum_four(const float *const values[4], const double *query, size_t dimension,
+		     double dots[4])
+{
+	double sums[4] = {0, 0, 0, 0};
+
+	for (size_t i = 0; i < dimension; i++)
+		for (size_t j = 0; j < 4; j++)
+			sums[j] += (double)values[j][i] * query[i];
+	for (size_t j = 0; j < 4; j++)
+		dots[j] = sums[j];
+}
+
+void kp_vector_dots(const float *const values[KP_VECTOR_AT_ONCE], size_t count, const double *query,
+		    size_t dimension, double dots[KP_VECTOR_AT_ONCE])
+{
+	for (size_t from = 0; from < count; from += 4)
+		sum_four(values + from, query, dimension, dots + from);
+}
+
 const struct kp_vector_kernel kp_vector_plain = {
 	.name = "plain",
 	.runs = run_anywhere,
 	.high = scan_high,
 	.low = scan_low,
+	.dots = kp_vector_dots,
 };
 
 const struct kp_vector_kernel *const kp_vector_kernels[] = {

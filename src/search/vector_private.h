@@ -71,10 +71,6 @@ uint64_t kp_vector_check(const struct kp_vector_layout *layout, uint64_t slot,
 			 const struct kp_vector_detail *detail, const float *values,
 			 uint8_t *scratch);
 uint32_t kp_vector_dead_check(uint64_t number, uint32_t slot);
-/* The sum of the products of `count` (1 to 4) vectors with the query, each in the values' order. */
-void kp_vector_dots(const struct kp_vector_query *query, size_t dimension,
-		    const float *const values[4], size_t count, double dots[4]);
-
 /* ---------------------------------------------------------------- kernels (vector_kernels.c) */
 
 /* What the first pass compares: lanes whose upper bound reaches `threshold`. */
@@ -85,6 +81,8 @@ struct kp_vector_limits {
 	int32_t sum;     /* of the query's codes */
 };
 
+#define KP_VECTOR_AT_ONCE 8
+
 struct kp_vector_kernel {
 	const char *name;
 	bool (*runs)(void); /* on this processor */
@@ -94,7 +92,17 @@ struct kp_vector_kernel {
 			 const struct kp_vector_limits *limits, int32_t dots[KP_VECTOR_GROUP]);
 	/* The product of one vector's low halves (plus 8) with the query's codes. */
 	int32_t (*low)(const uint8_t *low, size_t bytes, const int8_t *codes);
+	/* The sums of the products of `count` (1 to KP_VECTOR_AT_ONCE) vectors with the query, each
+	   in the values' order. All of `values` are set. */
+	void (*dots)(const float *const values[KP_VECTOR_AT_ONCE], size_t count,
+		     const double *query, size_t dimension, double dots[KP_VECTOR_AT_ONCE]);
 };
+
+/* The plain kernel's `dots`. */
+void kp_vector_dots(const float *const values[KP_VECTOR_AT_ONCE], size_t count, const double *query,
+		    size_t dimension, double dots[KP_VECTOR_AT_ONCE]);
+void kp_vector_dots_avx2(const float *const values[KP_VECTOR_AT_ONCE], size_t count,
+			 const double *query, size_t dimension, double dots[KP_VECTOR_AT_ONCE]);
 
 extern const struct kp_vector_kernel kp_vector_plain, kp_vector_avx2, kp_vector_avx512;
 /* All of them, fastest first, NULL at the end; and the first that runs here. */
@@ -134,6 +142,7 @@ struct kp_vector_file {
 	uint8_t **segments;     /* mapped, each of layout.segment_bytes */
 	size_t segment_count, segment_room;
 	unsigned char boot[16];
+	int64_t lock_wait_ns; /* how long a writer waits for another one */
 };
 
 keep_status kp_vector_file_open(struct kp_vector_file *file, const char *path,

@@ -32,7 +32,6 @@
 #define LINE 64        /* bytes of a cache line */
 #define LINES_AHEAD 16 /* asked for at once; the processor's own stream does the rest */
 #define LOW_AHEAD 8    /* slots */
-#define EXACT_AT_ONCE 4
 
 struct candidate {
 	uint64_t slot;
@@ -182,12 +181,12 @@ static void scan_values(struct scan *scan)
 	const kp_vectors *set = scan->set;
 
 	for (size_t i = 0; i < scan->block_count;) {
-		const float *values[EXACT_AT_ONCE];
-		const struct kp_vector_detail *details[EXACT_AT_ONCE];
-		double dots[EXACT_AT_ONCE];
+		const float *values[KP_VECTOR_AT_ONCE];
+		const struct kp_vector_detail *details[KP_VECTOR_AT_ONCE];
+		double dots[KP_VECTOR_AT_ONCE];
 		size_t count = 0;
 
-		for (; i < scan->block_count && count < EXACT_AT_ONCE; i++) {
+		for (; i < scan->block_count && count < KP_VECTOR_AT_ONCE; i++) {
 			uint64_t slot = scan->block[i].slot;
 
 			if (!(scan->block[i].reach >= scan->limits.threshold))
@@ -195,8 +194,11 @@ static void scan_values(struct scan *scan)
 			values[count] = kp_vectors_values(set, slot);
 			details[count++] = kp_vectors_detail(set, slot);
 		}
+		for (size_t j = count; count && j < KP_VECTOR_AT_ONCE; j++)
+			values[j] = values[0];
 		if (count)
-			kp_vector_dots(&scan->query, set->layout.dimension, values, count, dots);
+			set->kernel->dots(values, count, scan->query.values, set->layout.dimension,
+					  dots);
 		for (size_t j = 0; j < count; j++)
 			offer(scan, (struct kp_vectors_match){
 					    .id = details[j]->id,

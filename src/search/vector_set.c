@@ -66,10 +66,11 @@ static keep_status prepare_view(kp_vectors *set, const struct kp_vector_header *
 	return status;
 }
 
-static keep_status check_dead(const kp_vectors *set, const struct kp_vector_header *header,
-			      keep_error *err)
+/* The dead slots that `header` lists from the `from`th on. */
+static keep_status check_dead(const kp_vectors *set, uint64_t from,
+			      const struct kp_vector_header *header, keep_error *err)
 {
-	for (uint64_t i = set->view.dead; i < header->dead; i++) {
+	for (uint64_t i = from; i < header->dead; i++) {
 		const struct kp_vector_dead *dead = dead_at(set, i);
 
 		if (dead->slot >= header->count ||
@@ -112,7 +113,7 @@ static keep_status refresh(kp_vectors *set, keep_error *err)
 		if (status == KEEP_OK)
 			status = prepare_view(set, &header, err);
 		if (status == KEEP_OK)
-			status = check_dead(set, &header, err);
+			status = check_dead(set, set->view.dead, &header, err);
 		if (status == KEEP_OK)
 			take_view(set, &header);
 	}
@@ -566,6 +567,12 @@ keep_status kp_vectors_verify(kp_vectors *set, keep_error *err)
 
 	for (uint64_t from = 0; status == KEEP_OK && !is_last; from += KP_VECTOR_SEGMENT)
 		status = verify_segment(set, from, scratch, &is_last, err);
+	if (status == KEEP_OK)
+		status = kp_vectors_hold(set, err);
+	if (status == KEEP_OK) {
+		status = check_dead(set, 0, &set->view, err);
+		kp_vectors_let_go(set);
+	}
 	kp_free(scratch);
 	return status;
 }

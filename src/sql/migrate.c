@@ -355,14 +355,17 @@ static keep_status apply_migration(kp_sql_conn *conn, const kp_migrations *migra
 		.name = keep_bytes_of(migration->name),
 		.applied_at = kp_clock_ms(),
 	};
+	kp_ran_migration ran = {.migration = migration, .checksum = checksum};
+	int64_t begun_ns = kp_monotonic_ns();
 	bool existed = false;
 	keep_status status = format_checksum(migration, checksum, err);
 
 	applied.checksum = keep_bytes_of(checksum);
 	if (status == KEEP_OK)
 		status = run_migration(conn, migration, err);
+	ran.duration_ms = (kp_monotonic_ns() - begun_ns) / 1000000;
 	if (status == KEEP_OK && migrations->ran)
-		status = migrations->ran(migrations->hooks_ctx, conn, err);
+		status = migrations->ran(migrations->hooks_ctx, conn, &ran, err);
 	if (status == KEEP_OK)
 		status = kp_record_add(conn, &kp_applied_migration_record, &applied, &existed, err);
 	if (status == KEEP_OK && existed)

@@ -481,6 +481,13 @@ typedef struct kp_migration {
 	const char *sql;
 } kp_migration;
 
+/* One that has just run. */
+typedef struct kp_ran_migration {
+	const kp_migration *migration;
+	const char *checksum; /* SHA-256 of its SQL, in hex */
+	int64_t duration_ms;
+} kp_ran_migration;
+
 typedef struct kp_migrations {
 	const char *service; /* the key in the table `migrations`: "engine" */
 	const kp_migration *list;
@@ -492,7 +499,8 @@ typedef struct kp_migrations {
 	   after each migration, before its row is written. */
 	keep_status (*check)(void *ctx, kp_sql_conn *conn, int version, keep_error *err);
 	keep_status (*backup)(void *ctx, kp_sql_conn *conn, int from_version, keep_error *err);
-	keep_status (*ran)(void *ctx, kp_sql_conn *conn, keep_error *err);
+	keep_status (*ran)(void *ctx, kp_sql_conn *conn, const kp_ran_migration *ran,
+			   keep_error *err);
 	void *hooks_ctx;
 } kp_migrations;
 
@@ -516,6 +524,15 @@ keep_status kp_migrate(kp_sql_conn *conn, const kp_migrations *migrations,
  */
 keep_status kp_migrate_look(kp_sql_conn *conn, const kp_migrations *migrations,
 			    keep_error *err) KEEP_MUST_CHECK;
+/*
+ * Replace *out by everything that defines tables (columns, indexes, constraints, triggers, a file's
+ * user_version, and the rows in `migrations` of services other than `service`), one definition a
+ * line, in one order: what a migration of somebody else's must leave as it is (schema_text.c).
+ * `is_ours` says which tables it is about; `migrations` is one of them.
+ */
+keep_status kp_schema_text(kp_sql_conn *conn, const char *service,
+			   bool (*is_ours)(keep_bytes table), keep_buffer *out,
+			   keep_error *err) KEEP_MUST_CHECK;
 /* The version a database has; 0 when it has none. Changes nothing. */
 keep_status kp_migrate_version(kp_sql_conn *conn, const char *service, int *version,
 			       keep_error *err) KEEP_MUST_CHECK;

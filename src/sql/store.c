@@ -170,7 +170,7 @@ static keep_status tell_failure(const kp_store *store, keep_status status, const
 				keep_error *err)
 {
 	if (status == KEEP_MISUSE && strcmp(why->sqlstate, NO_SUCH_TABLE) == 0)
-		return kp_fail(err, KEEP_UNAVAILABLE, "the %s store's tables are gone: %s",
+		return kp_fail(err, KEEP_UNAVAILABLE, "the %s's tables are gone: %s",
 			       store->what, why->message);
 	if (status != KEEP_OK && err)
 		*err = *why;
@@ -363,7 +363,7 @@ keep_status kp_store_change(kp_store *store, kp_apply *apply, void *ctx, unsigne
 	keep_status status;
 
 	if (store->read_only)
-		return kp_fail(err, KEEP_DENIED, "the %s store was opened for reading only",
+		return kp_fail(err, KEEP_DENIED, "the %s was opened for reading only",
 			       store->what);
 	status = kp_database_write(store->database, apply_and_tell, &change, &why);
 	if (status == KEEP_OK || status == KEEP_UNCERTAIN)

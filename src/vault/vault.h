@@ -191,8 +191,9 @@ keep_status kp_fernet_encrypt_with(const kp_keyring *ring, int64_t now_ms,
  * index goes to *which_key (may be NULL). A ttl_ms of 0 or more also asks for the age, in whole
  * seconds as in every implementation; below 0 `now_ms` is not looked at.
  * DENIED: no key of the ring made it; or it is older than ttl_ms, or from more than
- * KP_FERNET_SKEW_MS in the future. CORRUPT: it is no Fernet token, whatever the key. It is never
- * NOT_FOUND: nobody may take a failure here for "nothing stored".
+ * KP_FERNET_SKEW_MS in the future. CORRUPT: it is no Fernet token, whatever the key. FULL: longer
+ * than the token of KP_FERNET_PLAIN_MAX bytes. It is never NOT_FOUND: nobody may take a failure
+ * here for "nothing stored".
  */
 keep_status kp_fernet_decrypt(const kp_keyring *ring, keep_bytes token, int64_t ttl_ms,
 			      int64_t now_ms, keep_buffer *plain, size_t *which_key,

@@ -32,7 +32,7 @@ class Help(CliTest):
         text = self.ok("--help").decode()
         self.assertEqual(self.ok("help").decode(), text)
         self.assertEqual(self.ok("-h").decode(), text)
-        for word in ("engine", "gateway", "mailbox", "init", "call", "agent", "completion", "help") + STATUSES:
+        for word in ("engine", "gateway", "mailbox", "init", "call", "agent", "transfer", "completion", "help") + STATUSES:
             self.assertIn(word, text)
         self.assertRegex(self.ok("--version").decode(), r"^keep \d+\.\d+\.\d+\n$")
 
@@ -56,7 +56,7 @@ class Help(CliTest):
         self.assertEqual(os.listdir(self.folder), [])
 
     def test_help_fits_a_terminal_and_has_no_trailing_blanks(self):
-        pages = [("--help",), ("engine", "--help"), ("call", "--help"), ("agent", "--help"), ("init", "--help")]
+        pages = [("--help",), ("engine", "--help"), ("call", "--help"), ("agent", "--help"), ("transfer", "--help"), ("init", "--help")]
         pages += [("help", "engine", verb) for verb in VERBS]
         for words in pages:
             for line in self.ok(*words).decode().splitlines():

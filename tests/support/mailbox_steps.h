@@ -63,7 +63,7 @@ static inline keep_status apply_end_of_message(void *ctx, kp_lease *lease, keep_
 	keep_inbound_message message;
 	bool found = false;
 	keep_status status =
-		kp_read_row(lease, KP_MAILBOX_GET_INBOUND,
+		kp_lease_get(lease, KP_MAILBOX_GET_INBOUND,
 			    KP_VALUES(kp_text_value(end->session), kp_text_value(end->id)),
 			    &kp_inbound_message_record, &memory, &message, &found, err);
 

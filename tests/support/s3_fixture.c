@@ -31,6 +31,16 @@ bool s3_is_stand_in(void)
 	return getenv("KEEP_TEST_S3_TLS") != NULL;
 }
 
+bool s3_lacks(const char *what)
+{
+	const char *lacks = getenv("KEEP_TEST_S3_LACKS");
+
+	if (!lacks || !strstr(lacks, what))
+		return false;
+	print_message("left out, because this server lacks it: %s\n", what);
+	return true;
+}
+
 void s3_fixture_reopen(s3_fixture *fixture)
 {
 	keep_error err = KEEP_ERROR_INIT;

@@ -1,8 +1,8 @@
 #ifndef KEEP_S3_FIXTURE_H
 #define KEEP_S3_FIXTURE_H
 /*
- * s3_fixture.h - a client of the test's server (tests/support/s3_server.py, or a real one), files to
- * move, and what the stand-in is to do wrong.
+ * s3_fixture.h - a client of the test's server (tests/support/s3_server.py, or a real one), files
+ * to move, and what the stand-in is to do wrong.
  */
 #include "backup/s3.h"
 #include "keep_test.h"
@@ -12,7 +12,7 @@ typedef struct s3_fixture {
 	temp_folder folder;
 	int fd; /* of the folder */
 	kp_s3 *s3;
-	kp_s3_options options;  /* what it was opened with */
+	kp_s3_options options; /* what it was opened with */
 	int64_t pauses, paused_ms;
 	_Atomic int cancelled;
 	int cancel_after; /* so many pauses; 0: never */
@@ -26,6 +26,8 @@ void s3_fixture_reopen(s3_fixture *fixture);
 
 /* Is the server the stand-in, which does wrong when it is asked to? */
 bool s3_is_stand_in(void);
+/* Is `what` in KEEP_TEST_S3_LACKS, which tests/s3/run_s3rver.sh sets? Then it says so. */
+bool s3_lacks(const char *what);
 /* Rules in JSON, see s3_server.py; "[]" ends them. */
 void s3_faults(const char *rules);
 void s3_age_uploads(int seconds);

@@ -230,7 +230,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def refuse(self, refusal):
         text = f"<Error><Code>{refusal.code}</Code><Message>{ACCESS_KEY} quoted</Message>" \
                f"{refusal.extra}<RequestId>1</RequestId></Error>"
-        self.close_connection = True  # the body may not have been read
+        self.close_connection = True
+        self.drain_body()
         headers = {"Content-Type": "application/xml", "Connection": "close"}
         if refusal.status in (301, 307):
             headers["Location"] = "http://127.0.0.1:9/elsewhere"
@@ -239,9 +240,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             headers["Retry-After"] = "7"
         self.answer(refusal.status, b"" if self.command == "HEAD" else text.encode(), headers)
 
+    def drain_body(self):
+        """What is sent still: a connection that ends before it was read loses the answer."""
+        while self.left > 0 and (block := self.rfile.read(min(self.left, BLOCK))):
+            self.left -= len(block)
+
     def read_body(self):
         """The body as a file, and its digests."""
-        left = int(self.headers.get("Content-Length", "0"))
+        left, self.left = self.left, 0
         path, sha256, md5 = self.store.new_file(), hashlib.sha256(), hashlib.md5()
         with open(path, "wb") as out:
             while left > 0:
@@ -264,7 +270,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # ---------------------------------------------------------------- one request
 
     def do_any(self):
-        self.rule = {"kind": ""}
+        self.rule, self.left = {"kind": ""}, int(self.headers.get("Content-Length", "0"))
         if self.path.startswith("/-/"):
             self.control()
             return
@@ -283,7 +289,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if kind == "region":
                 raise Refusal(400, "AuthorizationHeaderMalformed", "<Region>eu-west-3</Region>")
             if kind.isdigit():
-                raise Refusal(int(kind), self.rule.get("code", "InternalError"))
+                code = "AccessDenied" if kind == "403" else "InternalError"
+                raise Refusal(int(kind), self.rule.get("code", code))
             headers = {name.lower(): value for name, value in self.headers.items()}
             if self.headers.get_all("x-amz-date", []) != [headers.get("x-amz-date")]:
                 raise Refusal(403, "AccessDenied")

@@ -140,12 +140,10 @@ struct life {
 	temp_folder folder;
 	char path[128];
 	enum kp_fault_kind kind;
+	bool is_made; /* what the last round's kp_key_file_make said */
 };
 
-/*
- * The file is made, read, and gets another key. After each step it is whole, whatever failed: what
- * is looked at is in `look`, after the faults.
- */
+/* The file is made, read, and gets another key. Whatever failed, it is whole or not there. */
 static keep_status run_file(void *ctx)
 {
 	struct life *life = ctx;
@@ -155,6 +153,7 @@ static keep_status run_file(void *ctx)
 
 	(void)unlink(life->path);
 	status = kp_key_file_make(life->path, NULL);
+	life->is_made = status == KEEP_OK;
 	if (status == KEEP_OK)
 		status = kp_keys_find(life->path, &keys, &where, NULL);
 	assert_int_equal(where != NULL, status == KEEP_OK);
@@ -184,6 +183,7 @@ static long torture_file(struct life *life, unsigned expected)
 			kp_keyring_close(&ring);
 			CHECK(count_files(&life->folder) == (count > 0), "round %ld left a file",
 			      nth);
+			CHECK(life->is_made == (count > 0), "round %ld is half done", nth);
 			CHECK(status != KEEP_OK || count == 2, "round %ld is not right", nth);
 			CHECK(fired == 0 ? status == KEEP_OK : (expected & MAY(status)) != 0,
 			      "round %ld: %s", nth, keep_status_name(status));

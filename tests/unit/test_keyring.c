@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -251,6 +252,39 @@ static void a_fork_repeats_no_iv(void **state)
 	}
 	close(ends[0]);
 	close(ends[1]);
+	kp_keyring_close(&ring);
+	assert_nothing_lives();
+}
+
+static void fill_counting(void *ctx, void *out, size_t size)
+{
+	unsigned *calls = ctx;
+
+	memset(out, (int)(0x40 + *calls), size);
+	(*calls)++;
+}
+
+/* Where a kernel empties no page in a child, nothing may wait in one. */
+static void ivs_are_drawn_beforehand_only_where_a_fork_is_seen(void **state)
+{
+	static char ivs[IVS][IV_DIGITS];
+	kp_keyring *ring = open_ring(KEY_A);
+	keep_error err = KEEP_ERROR_INIT;
+	kp_desk *desk = NULL;
+	unsigned calls = 0;
+
+	(void)state;
+	kp_random_inject(fill_counting, &calls);
+	assert_true(write_ivs(ring, ivs));
+	assert_int_equal(calls, 1);
+	OK(kp_desk_take(ring, &desk, &err));
+	assert_non_null(desk->page);
+	assert_int_equal(munmap(desk->page, 4096), 0);
+	desk->page = NULL;
+	kp_desk_give(ring, &desk);
+	assert_true(write_ivs(ring, ivs));
+	assert_int_equal(calls, 1 + IVS);
+	kp_random_inject(NULL, NULL);
 	kp_keyring_close(&ring);
 	assert_nothing_lives();
 }
@@ -641,6 +675,7 @@ int main(void)
 		cmocka_unit_test(a_key_is_found_by_its_id),
 		cmocka_unit_test(a_check_value_tells_a_wrong_key),
 		cmocka_unit_test(a_fork_repeats_no_iv),
+		cmocka_unit_test(ivs_are_drawn_beforehand_only_where_a_fork_is_seen),
 		cmocka_unit_test(a_key_file_is_made_once_and_for_its_owner_alone),
 		cmocka_unit_test(of_many_who_make_a_key_file_one_does),
 		cmocka_unit_test(remarks_of_a_key_file_are_passed_over),

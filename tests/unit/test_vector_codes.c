@@ -188,6 +188,38 @@ static void every_kernel_computes_the_plain_ones_products(void **state)
 	assert_nothing_lives();
 }
 
+static void every_kernel_adds_up_products_in_the_values_order(void **state)
+{
+	uint64_t seed = test_seed() + 3;
+
+	(void)state;
+	for (size_t d = 0; d < KP_COUNT(dimensions); d++)
+		for (size_t k = 0; kp_vector_kernels[k]; k++)
+			for (size_t count = 1; count <= KP_VECTOR_AT_ONCE; count++) {
+				const float *values[KP_VECTOR_AT_ONCE];
+				double dots[KP_VECTOR_AT_ONCE];
+				struct encoded e;
+
+				if (!kp_vector_kernels[k]->runs())
+					continue;
+				encoded_make(&e, dimensions[d], 0, &seed);
+				for (size_t i = 0; i < KP_VECTOR_AT_ONCE; i++)
+					values[i] = e.values + i * dimensions[d];
+				kp_vector_kernels[k]->dots(values, count, e.query.values,
+							   dimensions[d], dots);
+				for (size_t i = 0; i < count; i++) {
+					double wanted = 0;
+
+					for (size_t j = 0; j < dimensions[d]; j++)
+						wanted += (double)values[i][j] *
+							  (double)e.query_values[j];
+					assert_true(dots[i] == wanted);
+				}
+				encoded_release(&e);
+			}
+	assert_nothing_lives();
+}
+
 static void a_kernel_keeps_exactly_the_lanes_that_reach_the_threshold(void **state)
 {
 	uint64_t seed = test_seed() + 2;
@@ -255,6 +287,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_bound_holds_for_every_kind_of_vector),
 		cmocka_unit_test(every_kernel_computes_the_plain_ones_products),
+		cmocka_unit_test(every_kernel_adds_up_products_in_the_values_order),
 		cmocka_unit_test(a_kernel_keeps_exactly_the_lanes_that_reach_the_threshold),
 		cmocka_unit_test(the_fastest_kernel_that_runs_is_chosen),
 		cmocka_unit_test(zero_and_endless_vectors_have_no_square),

@@ -17,8 +17,8 @@ CREATE TABLE conversations (
   last_message_at TEXT -- The time of its newest message that is not internal.
 ) STRICT;
 CREATE INDEX conversations_by_channel_contact_identifier_updated_at_id ON conversations (channel, contact_identifier, updated_at, id);
+CREATE INDEX conversations_by_channel_updated_at_id ON conversations (channel, updated_at, id);
 CREATE INDEX conversations_by_updated_at_id ON conversations (updated_at, id);
-CREATE INDEX conversations_by_last_accessed ON conversations (last_accessed);
 
 -- One message of a conversation.
 CREATE TABLE messages (
@@ -81,7 +81,9 @@ CREATE TABLE agent_tasks (
 CREATE INDEX agent_tasks_by_status_id ON agent_tasks (status, id);
 CREATE INDEX agent_tasks_by_conversation_id_id ON agent_tasks (conversation_id, id);
 CREATE INDEX agent_tasks_by_agent_name_status_id ON agent_tasks (agent_name, status, id);
+CREATE INDEX agent_tasks_by_agent_name_id ON agent_tasks (agent_name, id);
 CREATE INDEX agent_tasks_by_lease_until ON agent_tasks (lease_until) WHERE status = 'running';
+CREATE INDEX agent_tasks_by_lease_owner ON agent_tasks (lease_owner) WHERE status = 'running';
 
 -- Work that comes back.
 CREATE TABLE cron_jobs (
@@ -107,6 +109,7 @@ CREATE TABLE cron_jobs (
   dialect TEXT NOT NULL DEFAULT 'debian' CHECK (dialect IN ('debian', 'robfig', 'cron-parser', 'apscheduler')), -- Whose rules the expression follows.
   grace_ms INTEGER NOT NULL DEFAULT 0, -- A missed run older than that is not made up; 0: no limit.
   run_all_max INTEGER NOT NULL DEFAULT 10, -- run_all: so many of the latest missed runs.
+  broken_since TEXT, -- The time that came due while its expression or zone could not be read; next_run_at is then when that is looked at again.
   CHECK ((job_type = 'tool' AND tool_name IS NOT NULL) OR (job_type = 'prompt' AND prompt IS NOT NULL))
 ) STRICT;
 CREATE INDEX cron_jobs_by_next_run_at ON cron_jobs (next_run_at) WHERE enabled AND next_run_at IS NOT NULL;
@@ -132,11 +135,13 @@ CREATE TABLE future_tasks (
   timeout_ms INTEGER NOT NULL DEFAULT 600000, -- How long one attempt may take.
   max_attempts INTEGER NOT NULL DEFAULT 3, -- How often it is tried.
   attempt INTEGER NOT NULL DEFAULT 0, -- How often it was begun; fences those who are late.
-  due_at TEXT, -- When it is due, or tried again; absent: it has ended.
+  due_at TEXT, -- When it is due, or tried again, or its lease is over; absent: it has ended.
   lease_by TEXT, -- The scheduler that runs it.
   lease_owner TEXT, -- Its process.
   lease_until TEXT, -- Until when.
   cancel_asked_at TEXT, -- Since when a running one is to stop.
+  attempts_before INTEGER NOT NULL DEFAULT 0, -- Attempts before it was last retried by hand.
+  deadline_at TEXT, -- When its attempt is over, whatever its lease says.
   CHECK ((job_type = 'tool' AND tool_name IS NOT NULL) OR (job_type = 'prompt' AND prompt IS NOT NULL))
 ) STRICT;
 CREATE INDEX future_tasks_by_due_at ON future_tasks (due_at) WHERE due_at IS NOT NULL;
@@ -151,7 +156,7 @@ CREATE TABLE job_runs (
   job_id TEXT NOT NULL, -- The job.
   scheduled_for TEXT NOT NULL, -- The time it was due; with job_id its identity.
   state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'dead')), -- dead: all attempts failed; somebody has to look.
-  due_at TEXT, -- When it is begun, or tried again, or its lease is over.
+  due_at TEXT, -- When it is begun, or tried again, or its lease is over; absent: it waits for an earlier one, or is dead.
   attempt INTEGER NOT NULL DEFAULT 0, -- How often it was begun; fences those who are late.
   attempts_before INTEGER NOT NULL DEFAULT 0, -- Attempts before it was last retried by hand.
   is_by_hand INTEGER NOT NULL DEFAULT 0 CHECK (is_by_hand IN (0, 1)), -- run_now: no time of the expression.
@@ -163,8 +168,10 @@ CREATE TABLE job_runs (
   cancel_asked_at TEXT, -- Since when a running one is to stop.
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), -- When a tick found it due.
   job_type TEXT NOT NULL DEFAULT 'cron' CHECK (job_type IN ('cron', 'future_task')), -- A one-time task is here only as a dead letter.
+  deadline_at TEXT, -- When its attempt is over, whatever its lease says.
   UNIQUE (job_id, scheduled_for)
 ) STRICT;
+CREATE INDEX job_runs_by_job_id_scheduled_for ON job_runs (job_id, scheduled_for) WHERE state IN ('waiting', 'running');
 CREATE INDEX job_runs_by_due_at ON job_runs (due_at) WHERE state IN ('waiting', 'running');
 CREATE INDEX job_runs_by_state_id ON job_runs (state, id);
 
@@ -245,18 +252,20 @@ CREATE TABLE settings (
   category TEXT NOT NULL DEFAULT 'application', -- Where lists put it.
   is_required INTEGER NOT NULL DEFAULT 0 CHECK (is_required IN (0, 1)), -- It may not be set to nothing.
   is_sensitive INTEGER NOT NULL DEFAULT 0 CHECK (is_sensitive IN (0, 1)), -- Its value is encrypted, and shown as ***.
-  validation_regex TEXT, -- What a whole value must match, of a string.
+  validation_regex TEXT, -- What the whole text of a value must match.
   min_value REAL, -- The smallest number.
   max_value REAL, -- The largest number.
   options TEXT CHECK (options IS NULL OR json_valid(options)), -- The only values: an array.
   display_order INTEGER NOT NULL DEFAULT 0, -- Where lists put it within its category.
   updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), -- When the row was last written.
-  default_value TEXT, -- What it is without a value, as text.
+  default_value TEXT, -- What it is without a value, as text. Of a sensitive one a Fernet token.
   environment TEXT, -- The variable that is asked before the default.
-  key_id TEXT -- The key that a sensitive value is encrypted with.
+  key_id TEXT, -- The key that a sensitive value is encrypted with.
+  default_key_id TEXT -- The key that a sensitive default is encrypted with.
 ) STRICT;
 CREATE INDEX settings_by_category_display_order_key ON settings (category, display_order, "key");
 CREATE INDEX settings_by_key_id ON settings (key_id) WHERE key_id IS NOT NULL;
+CREATE INDEX settings_by_default_key_id ON settings (default_key_id) WHERE default_key_id IS NOT NULL;
 
 -- Something that was done, or refused.
 CREATE TABLE audit_log (
@@ -291,14 +300,14 @@ CREATE TABLE audit_heads (
   PRIMARY KEY (name)
 ) STRICT;
 
--- A stretch of the chain that retention removed.
+-- What retention removed from the beginning of the chain; at most one row, which grows.
 CREATE TABLE audit_anchors (
-  first_seq INTEGER NOT NULL, -- The first entry of it.
+  first_seq INTEGER NOT NULL, -- The first entry that was removed: 1.
   last_seq INTEGER NOT NULL, -- The last.
   last_hash TEXT NOT NULL, -- The hash of the last: the next entry carries it as previous_hash.
-  removed_at TEXT NOT NULL, -- When.
-  removed_hash TEXT NOT NULL, -- SHA-256 over the hashes of all of them, in order, in hex.
-  entry_seq INTEGER NOT NULL, -- The entry of the chain that says the same.
+  removed_at TEXT NOT NULL, -- When it was last removed from.
+  removed_hash TEXT NOT NULL, -- SHA-256 over the removed_hash before (if any) and the hashes removed last, in order, in hex.
+  entry_seq INTEGER NOT NULL, -- The entry of the chain that says the same: audit_sealed.
   PRIMARY KEY (first_seq)
 ) STRICT;
 
@@ -317,7 +326,7 @@ CREATE TABLE conversation_memory (
   UNIQUE (conversation_id, from_seq, to_seq)
 ) STRICT;
 CREATE INDEX conversation_memory_by_conversation_id_memory_type_id ON conversation_memory (conversation_id, memory_type, id);
-CREATE INDEX conversation_memory_by_conversation_id_to_seq ON conversation_memory (conversation_id, to_seq) WHERE to_seq IS NOT NULL;
+CREATE INDEX conversation_memory_by_conversation_id_to_seq_id ON conversation_memory (conversation_id, to_seq, id) WHERE to_seq IS NOT NULL;
 
 -- A document that can be found.
 CREATE TABLE search_index (
