@@ -467,7 +467,27 @@ typedef struct keep_search_document {
 	int64_t dimensions; /* How many numbers it has. (may be absent) */
 	bool has_dimensions; /* whether dimensions is there */
 	int64_t word_count; /* How many words it has, for ranking. */
+	/* Which change of its model's vectors this vector came with. (may be absent) */
+	int64_t vector_change;
+	bool has_vector_change; /* whether vector_change is there */
 } keep_search_document;
+
+/* A model whose vectors are kept; what files of them are made by. Table `vector_models`. */
+typedef struct keep_vector_model {
+	keep_bytes model; /* Its name. (key) */
+	int64_t dimensions; /* How many numbers its vectors have. */
+	int64_t generation; /* A random number: files and memory of another one are made anew. */
+	int64_t change; /* Grows with each vector that comes or goes. */
+	int64_t count; /* How many vectors there are. */
+	int64_t removed; /* How many rows of removed_vectors are its own. */
+} keep_vector_model;
+
+/* A vector that is gone, for those who have an earlier state. Table `removed_vectors`. */
+typedef struct keep_removed_vector {
+	keep_bytes model; /* The model. (key) */
+	int64_t change; /* Which change of its vectors that was. (key) */
+	int64_t document_id; /* The document's id. */
+} keep_removed_vector;
 
 /* A change of the tables that was made. Table `schema_migrations`. */
 typedef struct keep_schema_migration {

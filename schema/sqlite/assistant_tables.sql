@@ -341,11 +341,33 @@ CREATE TABLE search_index (
   model TEXT, -- The model that made the vector.
   dimensions INTEGER, -- How many numbers it has.
   word_count INTEGER NOT NULL DEFAULT 0, -- How many words it has, for ranking.
+  vector_change INTEGER, -- Which change of its model's vectors this vector came with.
   UNIQUE (source, source_id)
 ) STRICT;
 CREATE INDEX search_index_by_content_hash ON search_index (content_hash);
 CREATE INDEX search_index_by_indexed_at ON search_index (indexed_at);
 CREATE INDEX search_index_by_model_dimensions_id ON search_index (model, dimensions, id) WHERE embedding IS NOT NULL;
+CREATE INDEX search_index_by_model_vector_change ON search_index (model, vector_change) WHERE embedding IS NOT NULL;
+CREATE INDEX search_index_by_source_model_id ON search_index (source, model, id) WHERE embedding IS NOT NULL;
+
+-- A model whose vectors are kept; what files of them are made by.
+CREATE TABLE vector_models (
+  model TEXT NOT NULL, -- Its name.
+  dimensions INTEGER NOT NULL, -- How many numbers its vectors have.
+  generation INTEGER NOT NULL, -- A random number: files and memory of another one are made anew.
+  change INTEGER NOT NULL DEFAULT 0, -- Grows with each vector that comes or goes.
+  count INTEGER NOT NULL DEFAULT 0, -- How many vectors there are.
+  removed INTEGER NOT NULL DEFAULT 0, -- How many rows of removed_vectors are its own.
+  PRIMARY KEY (model)
+) STRICT;
+
+-- A vector that is gone, for those who have an earlier state.
+CREATE TABLE removed_vectors (
+  model TEXT NOT NULL, -- The model.
+  change INTEGER NOT NULL, -- Which change of its vectors that was.
+  document_id INTEGER NOT NULL, -- The document's id.
+  PRIMARY KEY (model, change)
+) STRICT;
 
 -- A change of the tables that was made.
 CREATE TABLE schema_migrations (
@@ -372,7 +394,13 @@ CREATE TABLE adopted_rows (
 CREATE INDEX adopted_rows_by_source_table_id ON adopted_rows (source_table, id);
 
 -- The normalised words of messages up to the one that assistant_values says; rowid is messages.id.
-CREATE VIRTUAL TABLE message_words USING fts5 (content, content = '', tokenize = 'ascii', columnsize = 0);
+CREATE VIRTUAL TABLE message_words USING fts5 (content, content = '', tokenize = "ascii tokenchars '='", columnsize = 0);
+
+-- Which words there are.
+CREATE VIRTUAL TABLE message_terms USING fts5vocab (message_words, instance);
 
 -- The normalised words of documents; rowid is search_index.id.
-CREATE VIRTUAL TABLE document_words USING fts5 (title, content, content = '', tokenize = 'ascii', columnsize = 0);
+CREATE VIRTUAL TABLE document_words USING fts5 (title, content, content = '', tokenize = "ascii tokenchars '='", columnsize = 0);
+
+-- Which words there are.
+CREATE VIRTUAL TABLE document_terms USING fts5vocab (document_words, instance);

@@ -166,6 +166,10 @@ keep_status kp_setting_note(kp_lease *lease, const kp_setting_news *news,
 keep_status kp_setting_integer(kp_lease *lease, const char *key, int64_t fallback, int64_t *out,
 			       keep_error *err) KEEP_MUST_CHECK;
 
+/* -------------------------------- agents (agents.c, agent_select.c) */
+
+#define KP_KEYWORD_WORDS_MAX 8 /* words of one intent keyword */
+
 /* -------------------------------- what a new store holds (defaults.c) */
 
 /* Inside the migration that makes the tables: agents, prompts, retention's settings. */

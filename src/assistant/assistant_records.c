@@ -395,10 +395,32 @@ static const kp_field search_document_fields[] = {
 	KP_FIELD(TEXT, keep_search_document, model, KP_FIELD_NULL, NULL),
 	KP_FIELD_OPTIONAL(INT, keep_search_document, dimensions, KP_FIELD_NULL),
 	KP_FIELD(INT, keep_search_document, word_count, 0, NULL),
+	KP_FIELD_OPTIONAL(INT, keep_search_document, vector_change, KP_FIELD_NULL),
 };
 
 const kp_record kp_search_document_record =
 	KP_RECORD(keep_search_document, "search_index", 0, search_document_fields);
+
+static const kp_field vector_model_fields[] = {
+	KP_FIELD(TEXT, keep_vector_model, model, KP_FIELD_KEY, NULL),
+	KP_FIELD(INT, keep_vector_model, dimensions, 0, NULL),
+	KP_FIELD(INT, keep_vector_model, generation, 0, NULL),
+	KP_FIELD(INT, keep_vector_model, change, 0, NULL),
+	KP_FIELD(INT, keep_vector_model, count, 0, NULL),
+	KP_FIELD(INT, keep_vector_model, removed, 0, NULL),
+};
+
+const kp_record kp_vector_model_record =
+	KP_RECORD(keep_vector_model, "vector_models", 0, vector_model_fields);
+
+static const kp_field removed_vector_fields[] = {
+	KP_FIELD(TEXT, keep_removed_vector, model, KP_FIELD_KEY, NULL),
+	KP_FIELD(INT, keep_removed_vector, change, KP_FIELD_KEY, NULL),
+	KP_FIELD(INT, keep_removed_vector, document_id, 0, NULL),
+};
+
+const kp_record kp_removed_vector_record =
+	KP_RECORD(keep_removed_vector, "removed_vectors", 0, removed_vector_fields);
 
 static const kp_field schema_migration_fields[] = {
 	KP_FIELD(INT, keep_schema_migration, id, KP_FIELD_KEY | KP_FIELD_AUTO, NULL),
@@ -455,6 +477,8 @@ const kp_record *const kp_assistant_records[] = {
 	&kp_audit_anchor_record,
 	&kp_remembered_record,
 	&kp_search_document_record,
+	&kp_vector_model_record,
+	&kp_removed_vector_record,
 	&kp_schema_migration_record,
 	&kp_assistant_value_record,
 	&kp_assistant_turn_record,
@@ -735,6 +759,22 @@ static const char *const search_document_texts[] = {
 	"The model that made the vector.",
 	"How many numbers it has.",
 	"How many words it has, for ranking.",
+	"Which change of its model's vectors this vector came with.",
+};
+
+static const char *const vector_model_texts[] = {
+	"Its name.",
+	"How many numbers its vectors have.",
+	"A random number: files and memory of another one are made anew.",
+	"Grows with each vector that comes or goes.",
+	"How many vectors there are.",
+	"How many rows of removed_vectors are its own.",
+};
+
+static const char *const removed_vector_texts[] = {
+	"The model.",
+	"Which change of its vectors that was.",
+	"The document's id.",
 };
 
 static const char *const schema_migration_texts[] = {
@@ -780,6 +820,8 @@ const char *const *const kp_assistant_record_texts[] = {
 	audit_anchor_texts,
 	remembered_texts,
 	search_document_texts,
+	vector_model_texts,
+	removed_vector_texts,
 	schema_migration_texts,
 	assistant_value_texts,
 	assistant_turn_texts,

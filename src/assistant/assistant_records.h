@@ -25,6 +25,8 @@ extern const kp_record kp_audit_head_record;
 extern const kp_record kp_audit_anchor_record;
 extern const kp_record kp_remembered_record;
 extern const kp_record kp_search_document_record;
+extern const kp_record kp_vector_model_record;
+extern const kp_record kp_removed_vector_record;
 extern const kp_record kp_schema_migration_record;
 extern const kp_record kp_assistant_value_record;
 extern const kp_record kp_assistant_turn_record;
@@ -32,7 +34,7 @@ extern const kp_record kp_assistant_adopted_record;
 
 /* All of them, in the order of their description. */
 extern const kp_record *const kp_assistant_records[];
-enum { KP_ASSISTANT_RECORD_COUNT = 22 };
+enum { KP_ASSISTANT_RECORD_COUNT = 24 };
 
 /* What each field of each of them is, for the manual; the same orders. */
 extern const char *const *const kp_assistant_record_texts[];

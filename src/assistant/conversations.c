@@ -13,7 +13,7 @@
  *   3. Deleting is one transaction: messages and memory go by the foreign keys' cascade, tasks keep
  *      a null, the words of the messages are forgotten first, and the audit log has an entry with
  *      the id and numbers, and no content. Nobody sees half of a conversation. What that costs
- *      other writers is the time for its messages: see docs/performance.md.
+ *      other writers is the time for its messages: bench/bench_assistant.c tells it.
  *   4. Metadata is changed from what is stored, within one transaction, so that two callers who
  *      change different members both succeed.
  *

@@ -3,6 +3,7 @@
  * with every value as it was, and can be used there.
  */
 #include "home_fixture.h"
+#include "keep/assistant.h"
 #include "keep/engine.h"
 #include "keep/gateway.h"
 #include "keep/mailbox.h"
@@ -13,6 +14,7 @@
 #include "temp_folder.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -135,6 +137,46 @@ static void a_home_that_began_on_a_server_goes_to_a_folder(void **state)
 	keep_transfer_result_release(&here);
 	keep_transfer_result_release(&there);
 	keep_zone_forget();
+	assert_nothing_lives();
+}
+
+static void an_assistant_goes_over_with_what_is_encrypted_and_chained(void **state)
+{
+	char from[128], back[128], url[HOME_URL_MAX], store[HOME_URL_MAX + 32];
+	keep_assistant_options options = KEEP_ASSISTANT_OPTIONS_INIT;
+	keep_assistant *assistant = NULL;
+	keep_transfer_result there, here;
+	keep_error err = KEEP_ERROR_INIT;
+
+	(void)state;
+	home_server(url);
+	OK(keep_home_init(path_of("o", from), &err));
+	snprintf(store, sizeof store, "%s/assistant", from);
+	OK(kp_folder_make(AT_FDCWD, store, 0700, &err));
+	snprintf(store, sizeof store, "sqlite:%s/assistant/assistant.db", from);
+	options.create = true;
+	options.without_keys = true;
+	OK(keep_assistant_open(store, &options, &assistant, &err));
+	keep_assistant_close(&assistant);
+	home_script(from, "assistant/assistant.db",
+		    "UPDATE prompts SET value = 'mine' WHERE key = 'memory';"
+		    "DELETE FROM agent_definitions WHERE name = 'browser';"
+		    "INSERT INTO conversations (conversation_id, channel) VALUES ('c', 'web');"
+		    "INSERT INTO messages (conversation_id, message_id, role, content, seq) "
+		    "VALUES ('c', 'm', 'user', 'hello', 1);"
+		    "INSERT INTO service_credentials (service_name, credential_type, "
+		    "credential_data) VALUES ('mail', 'api_key', 'gAAAAA-a-token');"
+		    "INSERT INTO search_index (source, source_id, embedding) "
+		    "VALUES ('mail', '1', x'0000803f00000000')");
+	OK(keep_transfer(from, url, NULL, &there, &err));
+	OK(keep_transfer(url, path_of("p", back), NULL, &here, &err));
+	results_must_be_equal(&there, &here);
+	home_file_must_be_equal(from, back, "assistant/assistant.db");
+	snprintf(store, sizeof store, "%s&schema=assistant", url);
+	OK(keep_assistant_open(store, &options, &assistant, &err)); /* nothing is put in again */
+	keep_assistant_close(&assistant);
+	keep_transfer_result_release(&there);
+	keep_transfer_result_release(&here);
 	assert_nothing_lives();
 }
 
@@ -360,6 +402,51 @@ static void other_versions_are_refused(void **state)
 	assert_nothing_lives();
 }
 
+/* Peak memory of the process, in KiB. A sanitizer keeps what was freed. */
+#ifdef __SANITIZE_ADDRESS__
+#define GROWTH_MAX_KIB (2 << 20)
+#else
+#define GROWTH_MAX_KIB (64 << 10)
+#endif
+
+static long peak_kib(void)
+{
+	struct rusage usage;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+	return usage.ru_maxrss;
+}
+
+static void many_rows_cost_little_memory(void **state)
+{
+	char from[128], back[128], url[HOME_URL_MAX];
+	keep_transfer_result there, here;
+	keep_error err = KEEP_ERROR_INIT;
+	home_filled filled;
+	long before;
+
+	(void)state;
+	home_server(url);
+	home_fill(path_of("q", from), &filled);
+	home_script(from, "gateway/messages.db",
+		    "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < "
+		    "200999) INSERT INTO messages (chat_jid, id, content, \"timestamp\", seq, "
+		    "received_at) SELECT 'many:' || (i % 100), 'id' || i, 'The text of number ' || "
+		    "i || hex(zeroblob(60)), '2026-01-01T00:00:00.000Z', i, "
+		    "'2026-01-01T00:00:00.001Z' FROM n");
+	before = peak_kib();
+	OK(keep_transfer(from, url, NULL, &there, &err));
+	OK(keep_transfer(url, path_of("r", back), NULL, &here, &err));
+	CHECK(peak_kib() - before < GROWTH_MAX_KIB, "%ld KiB more", peak_kib() - before);
+	assert_int_equal(there.tables[0].rows, 200000 + filled.last_seq);
+	results_must_be_equal(&there, &here);
+	home_file_must_be_equal(from, back, "gateway/messages.db");
+	keep_transfer_result_release(&there);
+	keep_transfer_result_release(&here);
+	keep_zone_forget();
+	assert_nothing_lives();
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -380,6 +467,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_home_goes_to_a_server_and_back_and_is_the_same),
 		cmocka_unit_test(a_home_that_began_on_a_server_goes_to_a_folder),
+		cmocka_unit_test(an_assistant_goes_over_with_what_is_encrypted_and_chained),
 		cmocka_unit_test(a_target_with_something_is_refused_and_stays),
 		cmocka_unit_test(what_is_not_a_folder_and_a_server_is_refused),
 		cmocka_unit_test(a_transfer_that_was_ended_goes_on),
@@ -387,6 +475,7 @@ int main(void)
 		cmocka_unit_test(a_bad_row_is_named_by_table_and_key_and_no_secret_is_told),
 		cmocka_unit_test(files_of_messages_are_refused_or_left_behind),
 		cmocka_unit_test(other_versions_are_refused),
+		cmocka_unit_test(many_rows_cost_little_memory),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -38,6 +38,8 @@ void home_use_mailbox(const char *home, const home_filled *filled);
 int64_t home_count(const char *home, const char *file, const char *table);
 /* Run a script on a folder's database, behind the library's back. */
 void home_script(const char *home, const char *file, const char *sql);
+/* One database of them; but for what is derived from its rows. */
+void home_file_must_be_equal(const char *a, const char *b, const char *file);
 void homes_must_be_equal(const char *a, const char *b, const home_filled *filled);
 /* The same tables, rows and hashes. */
 void results_must_be_equal(const keep_transfer_result *a, const keep_transfer_result *b);

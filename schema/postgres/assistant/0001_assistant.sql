@@ -341,11 +341,33 @@ CREATE TABLE search_index (
   model text, -- The model that made the vector.
   dimensions bigint, -- How many numbers it has.
   word_count bigint NOT NULL DEFAULT 0, -- How many words it has, for ranking.
+  vector_change bigint, -- Which change of its model's vectors this vector came with.
   UNIQUE (source, source_id)
 );
 CREATE INDEX search_index_by_content_hash ON search_index (content_hash);
 CREATE INDEX search_index_by_indexed_at ON search_index (indexed_at);
 CREATE INDEX search_index_by_model_dimensions_id ON search_index (model, dimensions, id) WHERE embedding IS NOT NULL;
+CREATE INDEX search_index_by_model_vector_change ON search_index (model, vector_change) WHERE embedding IS NOT NULL;
+CREATE INDEX search_index_by_source_model_id ON search_index (source, model, id) WHERE embedding IS NOT NULL;
+
+-- A model whose vectors are kept; what files of them are made by.
+CREATE TABLE vector_models (
+  model text NOT NULL, -- Its name.
+  dimensions bigint NOT NULL, -- How many numbers its vectors have.
+  generation bigint NOT NULL, -- A random number: files and memory of another one are made anew.
+  change bigint NOT NULL DEFAULT 0, -- Grows with each vector that comes or goes.
+  count bigint NOT NULL DEFAULT 0, -- How many vectors there are.
+  removed bigint NOT NULL DEFAULT 0, -- How many rows of removed_vectors are its own.
+  PRIMARY KEY (model)
+);
+
+-- A vector that is gone, for those who have an earlier state.
+CREATE TABLE removed_vectors (
+  model text NOT NULL, -- The model.
+  change bigint NOT NULL, -- Which change of its vectors that was.
+  document_id bigint NOT NULL, -- The document's id.
+  PRIMARY KEY (model, change)
+);
 
 -- A change of the tables that was made.
 CREATE TABLE schema_migrations (
@@ -382,13 +404,13 @@ CREATE INDEX adopted_rows_by_source_table_id ON adopted_rows (source_table, id);
 CREATE TABLE message_words (id bigint PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE, words tsvector NOT NULL);
 
 -- Which messages have a word.
-CREATE INDEX message_words_by_words ON message_words USING gin (words);
+CREATE INDEX message_words_by_words ON message_words USING gin (words) WITH (fastupdate = off);
 
 -- The normalised words of documents.
 CREATE TABLE document_words (id bigint PRIMARY KEY REFERENCES search_index (id) ON DELETE CASCADE, words tsvector NOT NULL);
 
 -- Which documents have a word.
-CREATE INDEX document_words_by_words ON document_words USING gin (words);
+CREATE INDEX document_words_by_words ON document_words USING gin (words) WITH (fastupdate = off);
 
 INSERT INTO audit_heads (name, seq, hash) VALUES ('audit_log', 0, '0000000000000000000000000000000000000000000000000000000000000000');
 INSERT INTO assistant_turns (name, changes) VALUES ('writers', 0);
