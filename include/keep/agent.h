@@ -50,7 +50,7 @@ KEEP_API keep_status keep_agent_open(const char *place, const keep_agent_options
 				     keep_agent **out, keep_error *err) KEEP_MUST_CHECK;
 KEEP_API void keep_agent_close(keep_agent **agent);
 /* The session's id, as its files say; empty when they do not. */
-KEEP_API keep_bytes keep_agent_session(const keep_agent *agent);
+KEEP_API keep_bytes keep_agent_session_id(const keep_agent *agent);
 
 /* ---------------------------------------------------------------- messages in */
 

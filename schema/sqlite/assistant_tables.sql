@@ -325,6 +325,7 @@ CREATE TABLE conversation_memory (
   UNIQUE (conversation_id, from_seq, to_seq)
 ) STRICT;
 CREATE INDEX conversation_memory_by_conversation_id_memory_type_id ON conversation_memory (conversation_id, memory_type, id);
+CREATE INDEX conversation_memory_by_conversation_id_id ON conversation_memory (conversation_id, id) WHERE memory_type = 'short_term';
 CREATE INDEX conversation_memory_by_conversation_id_to_seq_id ON conversation_memory (conversation_id, to_seq, id) WHERE to_seq IS NOT NULL;
 
 -- A document that can be found.
@@ -394,7 +395,7 @@ CREATE TABLE adopted_rows (
 CREATE INDEX adopted_rows_by_source_table_id ON adopted_rows (source_table, id);
 
 -- The normalised words of messages up to the one that assistant_values says; rowid is messages.id.
-CREATE VIRTUAL TABLE message_words USING fts5 (content, content = '', tokenize = "ascii tokenchars '='", columnsize = 0);
+CREATE VIRTUAL TABLE message_words USING fts5 (title, content, content = '', tokenize = "ascii tokenchars '='", columnsize = 0);
 
 -- Which words there are.
 CREATE VIRTUAL TABLE message_terms USING fts5vocab (message_words, instance);

@@ -17,6 +17,8 @@
 #include "keep/assistant_work.h"
 #include "pattern/pattern.h"
 #include "schedule/due.h"
+#include "search/search.h"
+#include "search/vector_set.h"
 #include "sql/store.h"
 #include "vault/vault.h"
 
@@ -92,6 +94,27 @@ keep_status kp_audit_append(kp_lease *lease, keep_audit_entry *entry,
  */
 keep_status kp_audit_seal(kp_lease *lease, int64_t before_ms, size_t limit, int64_t now_ms,
 			  int64_t *removed, keep_error *err) KEEP_MUST_CHECK;
+/*
+ * For walks over the whole log in bounded memory: the rows of a statement of the log, oldest first,
+ * with the number of rows that are wanted as its last parameter. They end after KP_AUDIT_BATCH rows
+ * or about a MiB, or before a row that cannot be read.
+ */
+enum { KP_AUDIT_BATCH = 512 };
+typedef struct kp_audit_batch {
+	keep_audit_entry *items;
+	size_t count;
+	bool is_last; /* nothing is behind it */
+	bool is_broken;
+	int64_t broken_seq;
+	keep_error why;
+} kp_audit_batch;
+keep_status kp_audit_read(kp_lease *lease, size_t statement, const kp_value *values,
+			  size_t value_count, kp_arena *arena, kp_audit_batch *batch,
+			  keep_error *err) KEEP_MUST_CHECK;
+/* The details of an audit_sealed entry: what its anchor says. */
+keep_status kp_audit_anchor_json(const keep_audit_anchor *anchor, keep_buffer *out,
+				 keep_error *err) KEEP_MUST_CHECK;
+#define KP_AUDIT_SEALED "audit_sealed"
 /* Check an actor's texts. */
 keep_status kp_check_actor(const keep_actor *actor, keep_error *err) KEEP_MUST_CHECK;
 
@@ -187,21 +210,135 @@ keep_status kp_conversation_find(kp_lease *lease, keep_bytes conversation_id, kp
  * empty. */
 int64_t kp_token_estimate(keep_bytes text);
 
+/* -------------------------------- words of messages and documents (text_index.c)
+ *
+ * Two indexes of the same shape: rows have an id that grows, a scope (the conversation, the source)
+ * and texts. An index holds the rows up to its mark's position; who asks reads the others, too.
+ */
+
+typedef struct kp_text_index {
+	const char *mark;  /* its name in assistant_values */
+	bool counts_words; /* its mark knows how many words its rows have */
+	bool has_hidden;   /* some of its rows are found only when asked for */
+	/* Statements. */
+	size_t put, remove, clear, find, count, next_word, between, behind, newest;
+} kp_text_index;
+
+extern const kp_text_index kp_message_text, kp_document_text;
+
+typedef struct kp_text_row {
+	int64_t id;
+	keep_bytes scope;
+	bool is_hidden;
+	keep_bytes title, content;
+} kp_text_row;
+
+#define KP_TEXT_ALL INT64_MAX /* a position: every row is in, and each change sees to its own */
+
+typedef struct kp_text_mark {
+	bool is_ours;     /* made by the present rules on this backend; else all below is 0 */
+	int64_t position; /* the rows up to this id are in */
+	int64_t rows;     /* how many those are */
+	int64_t words;    /* and how many words they have */
+} kp_text_mark;
+
+keep_status kp_text_mark_get(kp_lease *lease, const kp_text_index *index, kp_text_mark *mark,
+			     keep_error *err) KEEP_MUST_CHECK;
+/* The rest is for writing transactions. */
+keep_status kp_text_mark_put(kp_lease *lease, const kp_text_index *index, const kp_text_mark *mark,
+			     keep_error *err) KEEP_MUST_CHECK;
+/* Add or take out the words of a row, which is not there, or is there as it is given. `words` (may
+   be NULL) is how many there are. */
+keep_status kp_text_index_put(kp_lease *lease, const kp_text_index *index, const kp_text_row *row,
+			      int64_t *words, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_text_index_remove(kp_lease *lease, const kp_text_index *index,
+				 const kp_text_row *row, keep_error *err) KEEP_MUST_CHECK;
+/* Nothing is in any more; *mark and the stored mark say so. */
+keep_status kp_text_index_reset(kp_lease *lease, const kp_text_index *index, kp_text_mark *mark,
+				keep_error *err) KEEP_MUST_CHECK;
+/* Add the rows behind the mark, at most one batch; an index by other rules is reset first. *more:
+   there may be others. */
+#define KP_TEXT_BATCH 200
+keep_status kp_text_index_fold(kp_lease *lease, const kp_text_index *index, bool *more,
+			       keep_error *err) KEEP_MUST_CHECK;
+/* The columns of statements that read rows; borrowed until the next step. */
+keep_status kp_text_row_read(kp_sql_stmt *stmt, kp_text_row *row, keep_error *err) KEEP_MUST_CHECK;
+
+/* What says in an index that a row is of this scope: no word of a text is like it. */
+#define KP_SCOPE_WORD_SIZE 18
+void kp_scope_word(keep_bytes scope, char word[KP_SCOPE_WORD_SIZE]);
+#define KP_HIDDEN_WORD "=i"
+
+/* -------------------------------- asking an index (text_search.c) */
+
+typedef struct kp_text_ask {
+	const kp_text_index *index;
+	const kp_text_query *query;
+	keep_bytes scope; /* absent: any */
+	bool with_hidden;
+	size_t limit;        /* 1 to KP_RANK_LIMIT_MAX */
+	double title_weight; /* 0: 1 */
+	/* out */
+	kp_ranked *items; /* best first */
+	size_t count;
+	bool is_exact;  /* all that match were ranked */
+	bool is_behind; /* so many rows wait to be folded in that somebody should */
+} kp_text_ask;
+
+/* Inside of a reading transaction. */
+keep_status kp_text_search(kp_lease *lease, kp_text_ask *ask, kp_arena *arena,
+			   keep_error *err) KEEP_MUST_CHECK;
+
 /* -------------------------------- the words of messages (message_index.c) */
 
 keep_status kp_message_index_open(keep_assistant *assistant, keep_error *err) KEEP_MUST_CHECK;
 void kp_message_index_close(keep_assistant *assistant); /* also when it was not opened */
 /* After a commit that added `count` messages: a cheap look whether words are to be folded in. */
 void kp_message_index_appended(keep_assistant *assistant, size_t count);
+/* Words of whatever kind wait: fold them in soon. */
+void kp_message_index_wake(keep_assistant *assistant);
 /* Inside a writing transaction, before the messages of a conversation are deleted. */
 keep_status kp_message_index_forget(kp_lease *lease, keep_bytes conversation_id,
 				    keep_error *err) KEEP_MUST_CHECK;
-/* Fold in everything now, in batches; for optimize and rebuild. */
+/* Fold in everything now, in batches, of messages and documents; for optimize and rebuild. */
 keep_status kp_message_index_fold(keep_assistant *assistant, keep_error *err) KEEP_MUST_CHECK;
 
-/* -------------------------------- vectors (vector_sets.c) */
+/* -------------------------------- vectors (vector_changes.c, vector_sets.c) */
+
+/* INVALID: no whole number of finite floats, all zeros, none, or over KEEP_VECTOR_DIMENSIONS_MAX.
+   *count: how many. */
+keep_status kp_check_vector(const char *what, keep_bytes vector, size_t *count,
+			    keep_error *err) KEEP_MUST_CHECK;
+/* The floats of checked or stored bytes. */
+void kp_vector_decode(keep_bytes vector, float *out);
+
+/* Inside a writing transaction: a document's vector comes, or replaces one of the same model
+   (`replaces`); *change is for its row. CONFLICT: the model has another dimension. */
+keep_status kp_vector_added(kp_lease *lease, keep_bytes model, int64_t dimensions, bool replaces,
+			    int64_t *change, keep_error *err) KEEP_MUST_CHECK;
+/* A document's vector goes. */
+keep_status kp_vector_removed(kp_lease *lease, keep_bytes model, int64_t document_id,
+			      keep_error *err) KEEP_MUST_CHECK;
+/* Count all stored vectors anew, under new generations. */
+keep_status kp_vectors_recount(kp_lease *lease, keep_error *err) KEEP_MUST_CHECK;
 
 keep_status kp_vector_sets_open(keep_assistant *assistant, keep_error *err) KEEP_MUST_CHECK;
 void kp_vector_sets_close(keep_assistant *assistant); /* also when it was not opened */
+
+typedef struct kp_vector_ask {
+	keep_bytes model;
+	const float *query;
+	size_t dimensions;
+	size_t nearest;
+	const int64_t *ids; /* only these documents, in rising order; NULL: all */
+	size_t id_count;
+	struct kp_vectors_match *matches; /* out: room for `nearest` */
+	size_t count;                     /* out */
+} kp_vector_ask;
+
+/* Sees every vector that was committed before. CONFLICT: the model has another dimension, or none
+   is of that model while there are others. */
+keep_status kp_vector_sets_search(keep_assistant *assistant, kp_vector_ask *ask,
+				  keep_error *err) KEEP_MUST_CHECK;
 
 #endif

@@ -101,11 +101,10 @@ static keep_status go_on_counting(kp_lease *lease, const keep_future_task *task,
 	kp_open_run run;
 	int64_t last = 0;
 	bool found = false;
-	keep_status status =
-		kp_lease_int(lease, KP_ASSISTANT_LAST_ATTEMPT,
-			     KP_VALUES(kp_text_value(task->task_id),
-				       kp_time_value(task->scheduled_time)),
-			     &last, NULL, err);
+	keep_status status = kp_lease_int(
+		lease, KP_ASSISTANT_LAST_ATTEMPT,
+		KP_VALUES(kp_text_value(task->task_id), kp_time_value(task->scheduled_time)), &last,
+		NULL, err);
 
 	if (status != KEEP_OK || !last)
 		return status;
@@ -142,9 +141,9 @@ static keep_status insert_task(const struct adding *adding, kp_lease *lease, kp_
 				  kp_text_value(task->conversation_id),
 				  kp_time_value(task->scheduled_time),
 				  kp_text_value(task->job_type), kp_text_value(task->tool_name),
-				  kp_json_value(task->tool_parameters),
-				  kp_text_value(task->prompt), kp_time_value(adding->now_ms),
-				  kp_int_value(task->timeout_ms), kp_int_value(task->max_attempts)),
+				  kp_json_value(task->tool_parameters), kp_text_value(task->prompt),
+				  kp_time_value(adding->now_ms), kp_int_value(task->timeout_ms),
+				  kp_int_value(task->max_attempts)),
 			NULL, err);
 	if (status == KEEP_OK)
 		status = go_on_counting(lease, task, arena, err);
@@ -181,8 +180,7 @@ keep_status keep_assistant_add_future_task(keep_assistant *assistant, const keep
 					   int64_t now_ms, const keep_actor *actor, char id_out[37],
 					   bool *inserted, keep_error *err)
 {
-	struct adding adding = {
-		.task = *task, .now_ms = kp_assistant_now(now_ms), .actor = actor};
+	struct adding adding = {.task = *task, .now_ms = kp_assistant_now(now_ms), .actor = actor};
 	char uuid[KP_UUID_TEXT_SIZE] = "";
 	keep_status status = KEEP_OK;
 
@@ -255,15 +253,14 @@ keep_status keep_assistant_list_future_tasks(keep_assistant *assistant, keep_byt
 	if (checked == KEEP_OK)
 		checked = kp_check_limit(limit, LIST_DEFAULT, KEEP_ASSISTANT_LIST_MAX, &rows, err);
 	if (checked == KEEP_OK && status.data)
-		checked = kp_store_list(&assistant->store, KP_ASSISTANT_LIST_FUTURE_TASKS_OF_STATUS,
-					KP_VALUES(before, kp_int_value(rows),
-						  kp_text_value(status)),
-					&kp_future_task_record, memory, &out->items, &out->count,
-					err);
+		checked = kp_store_list(
+			&assistant->store, KP_ASSISTANT_LIST_FUTURE_TASKS_OF_STATUS,
+			KP_VALUES(before, kp_int_value(rows), kp_text_value(status)),
+			&kp_future_task_record, memory, &out->items, &out->count, err);
 	else if (checked == KEEP_OK)
-		checked = kp_store_list(&assistant->store, KP_ASSISTANT_LIST_FUTURE_TASKS,
-					KP_VALUES(before, kp_int_value(rows)),
-					&kp_future_task_record, memory, &out->items, &out->count,
-					err);
+		checked =
+			kp_store_list(&assistant->store, KP_ASSISTANT_LIST_FUTURE_TASKS,
+				      KP_VALUES(before, kp_int_value(rows)), &kp_future_task_record,
+				      memory, &out->items, &out->count, err);
 	return checked;
 }

@@ -38,8 +38,8 @@ struct due_look {
 	int64_t now_ms;
 	kp_arena *arena;
 	bool is_due;
-	int64_t next_ms;   /* 0: nothing is planned */
-	keep_bytes *gone;  /* owners that are no more, and have something */
+	int64_t next_ms;  /* 0: nothing is planned */
+	keep_bytes *gone; /* owners that are no more, and have something */
 	size_t gone_count;
 };
 
@@ -183,14 +183,13 @@ static keep_status end_listed(struct claim *claim, kp_lease *lease, size_t state
 
 static keep_status end_what_is_over(struct claim *claim, kp_lease *lease, keep_error *err)
 {
-	keep_status status =
-		end_listed(claim, lease, KP_ASSISTANT_EXPIRED_RUNS, kp_time_value(claim->now_ms),
-			   "its lease is over", err);
+	keep_status status = end_listed(claim, lease, KP_ASSISTANT_EXPIRED_RUNS,
+					kp_time_value(claim->now_ms), "its lease is over", err);
 
 	for (size_t i = 0; i < claim->look->gone_count && status == KEEP_OK; i++)
-		status = end_listed(claim, lease, KP_ASSISTANT_RUNS_OF_OWNER,
-				    kp_text_value(claim->look->gone[i]), "its process is gone",
-				    err);
+		status =
+			end_listed(claim, lease, KP_ASSISTANT_RUNS_OF_OWNER,
+				   kp_text_value(claim->look->gone[i]), "its process is gone", err);
 	return status;
 }
 
@@ -216,8 +215,8 @@ static void describe_claimed(const kp_open_run *run, int64_t now_ms, keep_claime
 		.attempt = row->attempt,
 		.deadline_ms = row->deadline_at,
 		.lease_until = row->lease_until,
-		.is_missed = is_task ? now_ms - row->scheduled_for > KP_DUE_ON_TIME_MS
-				     : row->is_missed,
+		.is_missed =
+			is_task ? now_ms - row->scheduled_for > KP_DUE_ON_TIME_MS : row->is_missed,
 		.is_by_hand = is_task ? now_ms < row->scheduled_for : row->is_by_hand,
 	};
 }
@@ -292,11 +291,11 @@ static keep_status take_due(struct claim *claim, kp_lease *lease, keep_error *er
 	kp_arena arena = {.head = NULL};
 	kp_run_key *keys = NULL;
 	size_t count = 0;
-	keep_status status = kp_run_keys(
-		lease, KP_ASSISTANT_DUE_RUNS,
-		KP_VALUES(kp_time_value(claim->now_ms), kp_int_value(FAIR_AMONG),
-			  kp_int_value(claim->limit)),
-		(size_t)claim->limit, &arena, &keys, &count, err);
+	keep_status status =
+		kp_run_keys(lease, KP_ASSISTANT_DUE_RUNS,
+			    KP_VALUES(kp_time_value(claim->now_ms), kp_int_value(FAIR_AMONG),
+				      kp_int_value(claim->limit)),
+			    (size_t)claim->limit, &arena, &keys, &count, err);
 
 	claim->taken.count = 0;
 	claim->taken.items = NULL;
@@ -344,9 +343,8 @@ keep_status keep_assistant_claim_due(keep_assistant *assistant, size_t limit, in
 				     int64_t *next_due_ms, keep_error *err)
 {
 	kp_arena arena = {.head = NULL};
-	struct due_look look = {.assistant = assistant,
-				.now_ms = kp_assistant_now(now_ms),
-				.arena = &arena};
+	struct due_look look = {
+		.assistant = assistant, .now_ms = kp_assistant_now(now_ms), .arena = &arena};
 	struct claim claim = {.assistant = assistant,
 			      .look = &look,
 			      .lease_ms = lease_ms ? lease_ms : LEASE_DEFAULT_MS,
@@ -379,8 +377,7 @@ static keep_status look_for_due(void *ctx, bool *found, int64_t *due_ms, keep_er
 {
 	keep_assistant *assistant = ctx;
 	kp_arena arena = {.head = NULL};
-	struct due_look look = {
-		.assistant = assistant, .now_ms = kp_clock_ms(), .arena = &arena};
+	struct due_look look = {.assistant = assistant, .now_ms = kp_clock_ms(), .arena = &arena};
 	keep_status status = kp_store_read_whole(&assistant->store, query_look, &look, err);
 
 	*found = status == KEEP_OK && (look.is_due || look.gone_count);

@@ -26,10 +26,10 @@ enum { LEASE_DEFAULT_MS = 120000 };
 struct report {
 	keep_bytes job_id;
 	int64_t scheduled_for, attempt, now_ms;
-	kp_outcome outcome;  /* finish */
-	uint64_t random;     /* finish */
-	int64_t lease_ms;    /* extend */
-	bool cancel_asked;   /* out, extend */
+	kp_outcome outcome; /* finish */
+	uint64_t random;    /* finish */
+	int64_t lease_ms;   /* extend */
+	bool cancel_asked;  /* out, extend */
 };
 
 static keep_status check_attempt(const struct report *report, keep_error *err)
@@ -148,15 +148,15 @@ static bool is_same_report(const keep_job_execution *execution, const kp_outcome
 
 static keep_status end_lost(const struct report *report, kp_lease *lease, keep_error *err)
 {
-	return kp_lease_run(
-		lease, KP_ASSISTANT_END_EXECUTION,
-		KP_VALUES(kp_text_value(report->job_id), kp_time_value(report->scheduled_for),
-			  kp_int_value(report->attempt), kp_time_value(report->now_ms),
-			  kp_text_value(report->outcome.status),
-			  kp_json_value(report->outcome.result),
-			  kp_text_value(report->outcome.error_message),
-			  kp_text_value(report->outcome.container_id)),
-		NULL, err);
+	return kp_lease_run(lease, KP_ASSISTANT_END_EXECUTION,
+			    KP_VALUES(kp_text_value(report->job_id),
+				      kp_time_value(report->scheduled_for),
+				      kp_int_value(report->attempt), kp_time_value(report->now_ms),
+				      kp_text_value(report->outcome.status),
+				      kp_json_value(report->outcome.result),
+				      kp_text_value(report->outcome.error_message),
+				      kp_text_value(report->outcome.container_id)),
+			    NULL, err);
 }
 
 static keep_status apply_finish(void *ctx, kp_lease *lease, keep_error *err)
@@ -224,8 +224,8 @@ keep_status keep_assistant_finish_run(keep_assistant *assistant, keep_bytes job_
 	if (checked == KEEP_OK)
 		checked = kp_random_bytes(&report.random, sizeof report.random, err);
 	if (checked == KEEP_OK)
-		checked = kp_store_change(&assistant->store, apply_finish, &report, KP_NEWS_DUE,
-					  err);
+		checked =
+			kp_store_change(&assistant->store, apply_finish, &report, KP_NEWS_DUE, err);
 	return checked;
 }
 
@@ -254,8 +254,7 @@ static keep_status cancel_task(struct cancelling *cancelling, kp_lease *lease,
 {
 	static const char why[] = "cancelled while it waited";
 	kp_open_run run;
-	keep_status status =
-		kp_run_load(lease, (kp_run_key){true, task->id}, arena, &run, err);
+	keep_status status = kp_run_load(lease, (kp_run_key){true, task->id}, arena, &run, err);
 
 	if (status != KEEP_OK)
 		return status;
@@ -283,8 +282,7 @@ static keep_status cancel_runs(struct cancelling *cancelling, kp_lease *lease, b
 {
 	keep_job_run *runs = NULL;
 	size_t count = 0;
-	keep_status status =
-		kp_runs_of_job(lease, cancelling->job_id, arena, &runs, &count, err);
+	keep_status status = kp_runs_of_job(lease, cancelling->job_id, arena, &runs, &count, err);
 
 	if (status == KEEP_OK && !has_job && !count)
 		status = kp_fail(err, KEEP_NOT_FOUND,
@@ -310,8 +308,7 @@ static keep_status apply_cancel(void *ctx, kp_lease *lease, keep_error *err)
 	keep_future_task task = {.id = 0};
 	keep_cron_job job = {.id = 0};
 	bool is_task = false, has_job = false;
-	keep_status status =
-		kp_task_find(lease, cancelling->job_id, &arena, &task, &is_task, err);
+	keep_status status = kp_task_find(lease, cancelling->job_id, &arena, &task, &is_task, err);
 
 	if (status == KEEP_OK && is_task) {
 		status = cancel_task(cancelling, lease, &task, &arena, err);

@@ -72,9 +72,9 @@ static keep_status query_history(void *ctx, kp_lease *lease, keep_error *err)
 static keep_status check_status(keep_bytes status, keep_error *err)
 {
 	static const char *const all[] = {
-		KEEP_JOB_EXECUTION_STATUS_RUNNING,   KEEP_JOB_EXECUTION_STATUS_SUCCESS,
-		KEEP_JOB_EXECUTION_STATUS_FAILED,    KEEP_JOB_EXECUTION_STATUS_CANCELLED,
-		KEEP_JOB_EXECUTION_STATUS_SKIPPED,   KEEP_JOB_EXECUTION_STATUS_INTERRUPTED};
+		KEEP_JOB_EXECUTION_STATUS_RUNNING, KEEP_JOB_EXECUTION_STATUS_SUCCESS,
+		KEEP_JOB_EXECUTION_STATUS_FAILED,  KEEP_JOB_EXECUTION_STATUS_CANCELLED,
+		KEEP_JOB_EXECUTION_STATUS_SKIPPED, KEEP_JOB_EXECUTION_STATUS_INTERRUPTED};
 
 	for (size_t i = 0; i < KP_COUNT(all); i++)
 		if (kp_bytes_equal(status, keep_bytes_of(all[i])))
@@ -99,8 +99,8 @@ static void choose_statement(struct history *history, keep_bytes job_id, keep_by
 		history->value_count = 4;
 		return;
 	}
-	history->statement = status.data ? KP_ASSISTANT_HISTORY_OF_STATUS
-					 : KP_ASSISTANT_HISTORY_OF_ALL;
+	history->statement =
+		status.data ? KP_ASSISTANT_HISTORY_OF_STATUS : KP_ASSISTANT_HISTORY_OF_ALL;
 	history->values[0] = before;
 	history->values[1] = limit;
 	history->values[2] = kp_text_value(status);
@@ -140,8 +140,8 @@ keep_status keep_assistant_list_dead_letters(keep_assistant *assistant, keep_byt
 	keep_status status = job_id.data ? kp_check_key("job_id", job_id, err) : KEEP_OK;
 
 	if (status == KEEP_OK)
-		status = kp_check_limit(limit, LETTERS_DEFAULT, KEEP_ASSISTANT_LIST_MAX, &rows,
-					err);
+		status =
+			kp_check_limit(limit, LETTERS_DEFAULT, KEEP_ASSISTANT_LIST_MAX, &rows, err);
 	if (status == KEEP_OK && job_id.data)
 		status = kp_store_list(&assistant->store, KP_ASSISTANT_LIST_DEAD_LETTERS_OF_JOB,
 				       KP_VALUES(kp_int_value(rows), kp_text_value(job_id)),
@@ -171,8 +171,7 @@ static keep_status revive_run(const struct letter *letter, kp_lease *lease,
 {
 	kp_open_run run = {.run = *dead};
 	int64_t open = 0;
-	keep_status status =
-		kp_job_find(lease, dead->job_id, arena, &run.job, &run.has_job, err);
+	keep_status status = kp_job_find(lease, dead->job_id, arena, &run.job, &run.has_job, err);
 
 	if (status == KEEP_OK && !run.has_job)
 		status = fail_no_letter(letter, "it is gone, only its dead letter is there", err);
@@ -185,9 +184,9 @@ static keep_status revive_run(const struct letter *letter, kp_lease *lease,
 	run.run.attempts_before = dead->attempt;
 	run.run.is_by_hand = true;
 	run.run.has_cancel_asked_at = false;
-	return status == KEEP_OK ? kp_run_save(lease, &run, NULL, (keep_bytes){NULL, 0},
-					       letter->now_ms, err)
-				 : status;
+	return status == KEEP_OK
+		       ? kp_run_save(lease, &run, NULL, (keep_bytes){NULL, 0}, letter->now_ms, err)
+		       : status;
 }
 
 /* The same of a one-time task: its own row waits again, and the letter goes. */
@@ -224,10 +223,10 @@ static keep_status apply_retry(void *ctx, kp_lease *lease, keep_error *err)
 	kp_arena arena = {.head = NULL};
 	keep_job_run dead = {.id = 0};
 	bool found = false;
-	keep_status status = kp_lease_get(lease, KP_ASSISTANT_FIND_JOB_RUN,
-					  KP_VALUES(kp_text_value(letter->job_id),
-						    kp_time_value(letter->scheduled_for)),
-					  &kp_job_run_record, &arena, &dead, &found, err);
+	keep_status status = kp_lease_get(
+		lease, KP_ASSISTANT_FIND_JOB_RUN,
+		KP_VALUES(kp_text_value(letter->job_id), kp_time_value(letter->scheduled_for)),
+		&kp_job_run_record, &arena, &dead, &found, err);
 
 	if (status == KEEP_OK &&
 	    (!found || !kp_bytes_equal(dead.state, KEEP_BYTES(KEEP_JOB_RUN_STATE_DEAD))))
@@ -265,8 +264,7 @@ keep_status keep_assistant_retry_dead_letter(keep_assistant *assistant, keep_byt
 	if (status == KEEP_OK)
 		status = kp_check_actor(actor, err);
 	if (status == KEEP_OK)
-		status = kp_store_change(&assistant->store, apply_retry, &letter, KP_NEWS_DUE,
-					 err);
+		status = kp_store_change(&assistant->store, apply_retry, &letter, KP_NEWS_DUE, err);
 	return status;
 }
 
@@ -275,11 +273,10 @@ static keep_status apply_clear(void *ctx, kp_lease *lease, keep_error *err)
 	struct letter *letter = ctx;
 	bool is_of_job = letter->job_id.data;
 	kp_value job_id = kp_text_value(letter->job_id);
-	keep_status status =
-		kp_lease_run(lease,
-			     is_of_job ? KP_ASSISTANT_CLEAR_DEAD_LETTERS_OF_JOB
-				       : KP_ASSISTANT_CLEAR_DEAD_LETTERS,
-			     &job_id, is_of_job, &letter->count, err);
+	keep_status status = kp_lease_run(lease,
+					  is_of_job ? KP_ASSISTANT_CLEAR_DEAD_LETTERS_OF_JOB
+						    : KP_ASSISTANT_CLEAR_DEAD_LETTERS,
+					  &job_id, is_of_job, &letter->count, err);
 
 	if (status == KEEP_OK)
 		status = kp_job_audit(lease,
@@ -302,8 +299,8 @@ keep_status keep_assistant_clear_dead_letters(keep_assistant *assistant, keep_by
 	if (status == KEEP_OK)
 		status = kp_check_actor(actor, err);
 	if (status == KEEP_OK)
-		status = kp_store_change(&assistant->store, apply_clear, &letter, KP_NEWS_NONE,
-					 err);
+		status =
+			kp_store_change(&assistant->store, apply_clear, &letter, KP_NEWS_NONE, err);
 	if (status == KEEP_OK && count)
 		*count = letter.count;
 	return status;

@@ -16,8 +16,8 @@
  *      look.
  *   2. The gate: of a job whose runs follow each other (skip, queue), while it has open runs, one
  *      has a time. Whatever ends a run opens the gate for the oldest that is left.
- *   3. Attempts are numbered 1, 2, 3 … for the run's whole life, also over retries by hand; each has
- *      one row of job_executions, which ends once. Number 0 tells what became of a run without one.
+ *   3. Attempts are numbered 1, 2, 3 … for the run's whole life, also over retries by hand; each
+ * has one row of job_executions, which ends once. Number 0 tells what became of a run without one.
  *   4. An attempt of a job that was removed ends like any other; nothing follows it. Neither does
  *      anything follow a failure of a run that somebody asked to stop, or whose job was disabled
  *      meanwhile (unless it is a run by hand).
@@ -199,12 +199,11 @@ keep_status kp_run_verdict(kp_lease *lease, const char *job_type, keep_bytes job
 			   int64_t scheduled_for, const char *status, keep_bytes why,
 			   int64_t now_ms, keep_error *err)
 {
-	return kp_lease_run(
-		lease, KP_ASSISTANT_PUT_VERDICT,
-		KP_VALUES(kp_text_value(job_id), kp_text_value(keep_bytes_of(job_type)),
-			  kp_time_value(now_ms), kp_text_value(keep_bytes_of(status)),
-			  kp_text_value(why), kp_time_value(scheduled_for)),
-		NULL, err);
+	return kp_lease_run(lease, KP_ASSISTANT_PUT_VERDICT,
+			    KP_VALUES(kp_text_value(job_id), kp_text_value(keep_bytes_of(job_type)),
+				      kp_time_value(now_ms), kp_text_value(keep_bytes_of(status)),
+				      kp_text_value(why), kp_time_value(scheduled_for)),
+			    NULL, err);
 }
 
 keep_status kp_gate_open(kp_lease *lease, keep_bytes job_id, int64_t now_ms, keep_error *err)
@@ -229,8 +228,8 @@ keep_status kp_run_drop(kp_lease *lease, const keep_job_run *run, const char *wh
 keep_status kp_run_bury(kp_lease *lease, kp_run_key key, const char *why, int64_t now_ms,
 			keep_error *err)
 {
-	kp_log(KEEP_LOG_WARNING, "%s %lld is given up: %s",
-	       key.is_task ? "one-time task" : "run", (long long)key.id, why);
+	kp_log(KEEP_LOG_WARNING, "%s %lld is given up: %s", key.is_task ? "one-time task" : "run",
+	       (long long)key.id, why);
 	if (key.is_task)
 		return kp_lease_run(lease, KP_ASSISTANT_KILL_FUTURE_TASK,
 				    KP_VALUES(kp_int_value(key.id),
@@ -259,9 +258,10 @@ static enum next_step decide(const kp_open_run *run, const kp_outcome *outcome, 
 	const kp_backoff backoff = {.first_ms = KP_RETRY_FIRST_MS,
 				    .factor = KP_RETRY_FACTOR,
 				    .max_ms = KP_RETRY_MAX_MS,
-				    .attempts_max = allowed < 1			    ? 1
-						    : allowed > KP_JOB_ATTEMPTS_MAX ? KP_JOB_ATTEMPTS_MAX
-										    : (unsigned)allowed,
+				    .attempts_max = allowed < 1 ? 1
+						    : allowed > KP_JOB_ATTEMPTS_MAX
+							    ? KP_JOB_ATTEMPTS_MAX
+							    : (unsigned)allowed,
 				    .jitter_percent = KP_RETRY_JITTER_PERCENT};
 	int64_t tries = run->run.attempt - run->run.attempts_before;
 
@@ -284,13 +284,12 @@ static keep_status add_dead_task(kp_lease *lease, const kp_open_run *run, int64_
 {
 	const keep_job_run *row = &run->run;
 
-	return kp_lease_run(
-		lease, KP_ASSISTANT_ADD_DEAD_TASK,
-		KP_VALUES(kp_text_value(row->job_id), kp_time_value(row->scheduled_for),
-			  kp_int_value(row->attempt), kp_int_value(row->attempts_before),
-			  kp_bool_value(false), kp_text_value(row->last_error),
-			  kp_time_value(now_ms)),
-		NULL, err);
+	return kp_lease_run(lease, KP_ASSISTANT_ADD_DEAD_TASK,
+			    KP_VALUES(kp_text_value(row->job_id), kp_time_value(row->scheduled_for),
+				      kp_int_value(row->attempt),
+				      kp_int_value(row->attempts_before), kp_bool_value(false),
+				      kp_text_value(row->last_error), kp_time_value(now_ms)),
+			    NULL, err);
 }
 
 static keep_status step_task(kp_lease *lease, const kp_open_run *run, enum next_step step,

@@ -63,8 +63,8 @@ static int64_t look_again_at(int64_t now_ms)
 static keep_status put_off(const struct ticking *t, int64_t at_ms, const char *why, keep_error *err)
 {
 	const keep_cron_job *job = t->job;
-	keep_status status = put_verdict(t, at_ms, KEEP_JOB_EXECUTION_STATUS_FAILED,
-					 keep_bytes_of(why), err);
+	keep_status status =
+		put_verdict(t, at_ms, KEEP_JOB_EXECUTION_STATUS_FAILED, keep_bytes_of(why), err);
 
 	kp_log(KEEP_LOG_WARNING, "cron job %" KP_PRI ": %s", KP_ARG(job->job_id), why);
 	if (status == KEEP_OK)
@@ -114,10 +114,9 @@ static keep_status put_off_damaged(kp_lease *lease, const struct damaged *damage
 		kp_log(KEEP_LOG_WARNING, "cron job %" KP_PRI ": its row cannot be read: %" KP_PRI,
 		       KP_ARG(damaged->names[i]), KP_ARG(damaged->reasons[i]));
 		if (damaged->names[i].len)
-			status = kp_run_verdict(lease, KEEP_JOB_EXECUTION_JOB_TYPE_CRON,
-						damaged->names[i], now_ms,
-						KEEP_JOB_EXECUTION_STATUS_FAILED,
-						damaged->reasons[i], now_ms, err);
+			status = kp_run_verdict(
+				lease, KEEP_JOB_EXECUTION_JOB_TYPE_CRON, damaged->names[i], now_ms,
+				KEEP_JOB_EXECUTION_STATUS_FAILED, damaged->reasons[i], now_ms, err);
 		if (status == KEEP_OK)
 			status = kp_lease_run(lease, KP_ASSISTANT_PUT_OFF_CRON_JOB,
 					      KP_VALUES(kp_int_value(damaged->ids[i]),
@@ -175,13 +174,12 @@ static keep_status make_run(const struct ticking *t, const kp_due_run *run, bool
 				   KEEP_BYTES("too many runs are waiting; overlap_policy is queue"),
 				   err);
 	*is_made = true;
-	return kp_lease_run(t->lease, KP_ASSISTANT_ADD_JOB_RUN,
-			    KP_VALUES(kp_text_value(t->job->job_id),
-				      kp_time_value(run->scheduled_ms),
-				      kp_time_or_null(has_time, run->scheduled_ms),
-				      kp_bool_value(false), kp_bool_value(run->is_missed),
-				      kp_time_value(t->now_ms)),
-			    NULL, err);
+	return kp_lease_run(
+		t->lease, KP_ASSISTANT_ADD_JOB_RUN,
+		KP_VALUES(kp_text_value(t->job->job_id), kp_time_value(run->scheduled_ms),
+			  kp_time_or_null(has_time, run->scheduled_ms), kp_bool_value(false),
+			  kp_bool_value(run->is_missed), kp_time_value(t->now_ms)),
+		NULL, err);
 }
 
 static keep_status carry_out(const struct ticking *t, const kp_due_plan *plan, keep_error *err)
@@ -258,10 +256,9 @@ static keep_status list_due(kp_lease *lease, int64_t now_ms, kp_arena *arena, ke
 {
 	kp_sql_stmt *stmt = NULL;
 	void *rows = NULL;
-	keep_status status =
-		kp_lease_bind(lease, KP_ASSISTANT_DUE_CRON_JOBS,
-			      KP_VALUES(kp_time_value(now_ms), kp_int_value(JOBS_A_TICK)), &stmt,
-			      err);
+	keep_status status = kp_lease_bind(
+		lease, KP_ASSISTANT_DUE_CRON_JOBS,
+		KP_VALUES(kp_time_value(now_ms), kp_int_value(JOBS_A_TICK)), &stmt, err);
 
 	if (status == KEEP_OK)
 		status = kp_record_read_good(stmt, &kp_cron_job_record, arena, &rows, count,

@@ -62,9 +62,9 @@ enum shape {
 static const struct kind {
 	enum shape shape;
 	enum limit limit;
-	const char *type;                         /* TYPED */
-	size_t groups, count, before, remove;     /* statements; before: run ahead of remove */
-	size_t counter;                           /* in keep_retention_report */
+	const char *type;                     /* TYPED */
+	size_t groups, count, before, remove; /* statements; before: run ahead of remove */
+	size_t counter;                       /* in keep_retention_report */
 } kinds[] = {
 	{KEYED, TASKS, NULL, KP_ASSISTANT_TASK_GROUPS, KP_ASSISTANT_COUNT_OLD_TASKS, NO_STATEMENT,
 	 KP_ASSISTANT_REMOVE_OLD_TASKS, offsetof(keep_retention_report, agent_tasks)},
@@ -109,8 +109,8 @@ struct run {
 	/* A slice of groups, from a look. */
 	const struct kind *kind;
 	kp_arena arena;
-	keep_buffer after; /* the last group that was looked at */
-	bool has_more;
+	keep_buffer after, reached; /* the last group of the look before, and of this one */
+	bool has_more;              /* out of a look, like the rest */
 	struct part *parts;
 	size_t part_count;
 	/* Of a batch: where it begins, and what it did. */
@@ -155,8 +155,8 @@ static size_t bind_part(const struct kind *kind, const struct part *part, kp_val
 		values[count++] = kp_text_value(keep_bytes_of(kind->type));
 	if (kind->shape == TYPED || kind->shape == KEYED)
 		values[count++] = kp_text_value(part->key);
-	values[count++] = kind->shape == AGED ? kp_time_value(part->last_id)
-					      : kp_int_value(part->last_id);
+	values[count++] =
+		kind->shape == AGED ? kp_time_value(part->last_id) : kp_int_value(part->last_id);
 	return count;
 }
 
@@ -177,7 +177,7 @@ static keep_status take_group(struct run *run, kp_sql_stmt *stmt, keep_error *er
 	keep_status status = kp_sql_column_bytes(stmt, 0, KP_TEXT, &key, err);
 
 	if (status == KEEP_OK)
-		status = keep_buffer_set(&run->after, key, err);
+		status = keep_buffer_set(&run->reached, key, err);
 	if (status == KEEP_OK)
 		status = kp_sql_column(stmt, 1, KP_INT, &last_id, err);
 	if (status != KEEP_OK || last_id.is_null)
@@ -214,10 +214,9 @@ static keep_status look_at_groups(struct run *run, kp_lease *lease, keep_error *
 static keep_status look_at_loose(struct run *run, kp_lease *lease, keep_error *err)
 {
 	bool found = false;
-	keep_status status =
-		kp_lease_int(lease, run->kind->groups,
-			     KP_VALUES(kp_int_value(run->limits[run->kind->limit])),
-			     &run->parts[0].last_id, &found, err);
+	keep_status status = kp_lease_int(lease, run->kind->groups,
+					  KP_VALUES(kp_int_value(run->limits[run->kind->limit])),
+					  &run->parts[0].last_id, &found, err);
 
 	run->part_count = found;
 	return status;
@@ -259,21 +258,30 @@ static void begin_kind(struct run *run, const struct kind *kind)
 	run->has_more = true;
 }
 
+/* The next look begins where the last one ended. */
+static void move_on(struct run *run)
+{
+	keep_buffer before = run->after;
+
+	run->after = run->reached;
+	run->reached = before;
+}
+
 /* ---------------------------------------------------------------- a dry run */
 
-static keep_status count_audit(struct run *run, kp_lease *lease, keep_error *err)
+/* Those before the first that is young enough: a chain loses only its beginning. */
+static keep_status count_audit(struct run *run, kp_lease *lease, int64_t *count, keep_error *err)
 {
 	int64_t first_young = 0;
 	bool found = false;
-	keep_status status =
-		kp_lease_int(lease, KP_ASSISTANT_FIRST_YOUNG_AUDIT_ENTRY,
-			     KP_VALUES(kp_time_value(days_ago(run, AUDIT_DAYS))), &first_young,
-			     &found, err);
+	keep_status status = kp_lease_int(lease, KP_ASSISTANT_FIRST_YOUNG_AUDIT_ENTRY,
+					  KP_VALUES(kp_time_value(days_ago(run, AUDIT_DAYS))),
+					  &first_young, &found, err);
 
 	if (status == KEEP_OK)
 		status = kp_lease_int(lease, KP_ASSISTANT_COUNT_AUDIT_BEFORE,
 				      KP_VALUES(kp_int_value(found ? first_young : INT64_MAX)),
-				      &run->report.audit_entries, NULL, err);
+				      count, NULL, err);
 	return status;
 }
 
@@ -291,9 +299,12 @@ static keep_status count_all(void *ctx, kp_lease *lease, keep_error *err)
 			status = look(run, lease, err);
 			for (size_t j = 0; j < run->part_count && status == KEEP_OK; j++)
 				add_count(&run->report, run->kind->counter, run->parts[j].count);
+			move_on(run);
 		}
 	}
-	return status == KEEP_OK ? count_audit(run, lease, err) : status;
+	if (status == KEEP_OK)
+		status = count_audit(run, lease, &run->report.audit_entries, err);
+	return status;
 }
 
 /* ---------------------------------------------------------------- a run */
@@ -348,12 +359,20 @@ static keep_status remove_kind(struct run *run, keep_error *err)
 			if (status != KEEP_OK)
 				return status;
 			run->part = run->next_part;
-			run->report.batches++;
+			run->report.batches += run->removed > 0;
 			add_count(&run->report, run->kind->counter, run->removed);
 			kp_moment("retention.batch");
 		}
+		move_on(run);
 	}
 	return status;
+}
+
+static keep_status look_at_audit(void *ctx, kp_lease *lease, keep_error *err)
+{
+	struct run *run = ctx;
+
+	return count_audit(run, lease, &run->removed, err);
 }
 
 static keep_status apply_seal(void *ctx, kp_lease *lease, keep_error *err)
@@ -367,9 +386,19 @@ static keep_status apply_seal(void *ctx, kp_lease *lease, keep_error *err)
 
 static keep_status seal_audit(struct run *run, keep_error *err)
 {
-	keep_status status = kp_store_read_whole(&run->assistant->store, count_all, run, err);
+	kp_store *store = &run->assistant->store;
+	keep_status status = kp_store_read_whole(store, look_at_audit, run, err);
 
-	(void)apply_seal;
+	while (status == KEEP_OK && run->removed > 0) {
+		status = kp_store_change(store, apply_seal, run, KP_NEWS_NONE, err);
+		if (status != KEEP_OK || !run->removed)
+			return status;
+		run->report.batches++;
+		run->report.audit_entries += run->removed;
+		kp_moment("retention.seal");
+		if (run->removed < (int64_t)run->batch)
+			return status;
+	}
 	return status;
 }
 
@@ -386,3 +415,123 @@ static const struct {
 	{"short_term_memories", offsetof(keep_retention_report, short_term_memories)},
 	{"batches", offsetof(keep_retention_report, batches)},
 };
+
+struct ending {
+	const struct run *run;
+	keep_bytes why; /* it failed; else absent */
+};
+
+static keep_status apply_note(void *ctx, kp_lease *lease, keep_error *err)
+{
+	const struct ending *ending = ctx;
+	const keep_retention_report *report = &ending->run->report;
+	kp_audit_note note = {.event_type = "retention",
+			      .action = "retain",
+			      .actor = ending->run->actor,
+			      .failed = ending->why.data != NULL,
+			      .error_message = ending->why};
+	keep_buffer details = KEEP_BUFFER_INIT;
+	kp_json_writer writer;
+	keep_status status;
+
+	kp_json_begin(&writer, &details);
+	kp_json_open_object(&writer);
+	for (size_t i = 0; i < KP_COUNT(counters); i++) {
+		kp_json_name(&writer, counters[i].name);
+		kp_json_put_integer(&writer, *(const int64_t *)(const void *)((const char *)report +
+									      counters[i].counter));
+	}
+	kp_json_close_object(&writer);
+	status = kp_json_finish(&writer, err);
+	note.details = kp_buffer_bytes(&details);
+	if (status == KEEP_OK)
+		status = kp_assistant_note(lease, &note, err);
+	keep_buffer_release(&details);
+	return status;
+}
+
+/* Invariant 6. */
+static keep_status note_run(const struct run *run, keep_status status, keep_error *err)
+{
+	struct ending ending = {run, {NULL, 0}};
+	kp_store *store = &run->assistant->store;
+
+	if (!run->report.batches)
+		return status;
+	if (status == KEEP_OK)
+		return kp_store_change(store, apply_note, &ending, KP_NEWS_NONE, err);
+	ending.why = keep_bytes_of(keep_status_name(status));
+	if (kp_store_change(store, apply_note, &ending, KP_NEWS_NONE, NULL) != KEEP_OK)
+		kp_log(KEEP_LOG_WARNING, "retention: what it removed could not be audited");
+	return status;
+}
+
+static keep_status remove_all(struct run *run, keep_error *err)
+{
+	keep_status status = kp_store_read_whole(&run->assistant->store, read_limits, run, err);
+
+	for (size_t i = 0; i < KP_COUNT(kinds) && status == KEEP_OK; i++) {
+		begin_kind(run, &kinds[i]);
+		status = remove_kind(run, err);
+	}
+	if (status == KEEP_OK)
+		status = seal_audit(run, err);
+	return note_run(run, status, err);
+}
+
+static keep_status read_options(const keep_retention_options *given, struct run *run, bool *dry_run,
+				keep_error *err)
+{
+	keep_retention_options options = KEEP_RETENTION_OPTIONS_INIT;
+	int64_t batch = 0;
+	keep_status status;
+
+	if (given && given->size != sizeof options)
+		return kp_fail(err, KEEP_MISUSE, "keep_assistant_retain: options.size is wrong");
+	if (given)
+		options = *given;
+	status = kp_check_limit(options.batch, BATCH_DEFAULT, BATCH_MAX, &batch, err);
+	if (status != KEEP_OK)
+		return kp_prefix(err, status, "batch");
+	run->batch = (size_t)batch;
+	run->now_ms = kp_assistant_now(options.now_ms);
+	*dry_run = options.dry_run;
+	return kp_check_time("now_ms", run->now_ms, err);
+}
+
+keep_status keep_assistant_retain(keep_assistant *assistant, const keep_retention_options *options,
+				  const keep_actor *actor, keep_retention_report *report,
+				  keep_error *err)
+{
+	struct run run = {.assistant = assistant, .actor = actor};
+	bool dry_run = false;
+	keep_status status;
+
+	if (!assistant || !report)
+		return kp_fail(err, KEEP_MISUSE, "keep_assistant_retain: an argument is NULL");
+	*report = run.report;
+	status = read_options(options, &run, &dry_run, err);
+	if (status == KEEP_OK)
+		status = kp_check_actor(actor, err);
+	if (status == KEEP_OK && !dry_run && assistant->store.read_only)
+		status = kp_fail(err, KEEP_DENIED, "the assistant was opened for reading only");
+	if (status == KEEP_OK && dry_run)
+		status = kp_store_read_whole(&assistant->store, count_all, &run, err);
+	else if (status == KEEP_OK)
+		status = remove_all(&run, err);
+	if (status == KEEP_OK || !dry_run)
+		*report = run.report;
+	keep_buffer_release(&run.after);
+	keep_buffer_release(&run.reached);
+	kp_arena_release(&run.arena);
+	return status;
+}
+
+/* STUB */
+__attribute__((weak)) keep_status kp_audit_seal(kp_lease *lease, int64_t before_ms, size_t limit,
+						int64_t now_ms, int64_t *removed, keep_error *err)
+{
+	(void)lease, (void)before_ms, (void)limit, (void)now_ms, (void)err;
+	*removed = 0;
+	return KEEP_OK;
+}

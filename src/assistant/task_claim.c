@@ -335,13 +335,16 @@ keep_status keep_assistant_extend_task(keep_assistant *assistant, keep_bytes tas
 	return status;
 }
 
-/* The same report was stored before; one without a reason may have got the one of the cancel. */
+/* The same report was stored before; a cancelled one without a reason may have the cancel's. */
 static bool is_told(const keep_agent_task *task, const struct report *report)
 {
+	bool needs_reason =
+		report->error_message.data ||
+		!kp_bytes_equal(task->status, KEEP_BYTES(KEEP_AGENT_TASK_STATUS_CANCELLED));
+
 	return kp_bytes_equal(task->status, keep_bytes_of(report->status)) &&
 	       kp_bytes_equal(task->result, report->result) &&
-	       (kp_bytes_equal(task->error_message, report->error_message) ||
-		(task->has_cancel_asked_at && !report->error_message.data));
+	       (!needs_reason || kp_bytes_equal(task->error_message, report->error_message));
 }
 
 static keep_status apply_finish(void *ctx, kp_lease *lease, keep_error *err)

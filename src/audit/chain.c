@@ -67,3 +67,35 @@ keep_status kp_audit_hash(const keep_audit_entry *entry, char hash[KP_AUDIT_HASH
 	keep_buffer_release(&bytes);
 	return status;
 }
+
+void kp_audit_begin(kp_audit_link *link)
+{
+	link->seq = 0;
+	memcpy(link->hash, KP_AUDIT_FIRST_HASH, sizeof link->hash);
+}
+
+keep_status kp_audit_follow(kp_audit_link *link, const keep_audit_entry *entry, const char **why,
+			    keep_error *err)
+{
+	char hash[KP_AUDIT_HASH_SIZE];
+	keep_status status;
+
+	*why = NULL;
+	if (entry->seq != link->seq + 1)
+		*why = entry->seq > link->seq ? "entries before it are missing"
+					      : "its number was given out before";
+	else if (!kp_bytes_equal(entry->previous_hash, keep_bytes_of(link->hash)))
+		*why = "its previous_hash is not the hash of the entry before it";
+	if (*why)
+		return KEEP_OK;
+	status = kp_audit_hash(entry, hash, err);
+	if (status != KEEP_OK)
+		return status;
+	if (!kp_bytes_equal(entry->hash, keep_bytes_of(hash))) {
+		*why = "its content does not give its hash";
+		return KEEP_OK;
+	}
+	link->seq = entry->seq;
+	memcpy(link->hash, hash, sizeof hash);
+	return KEEP_OK;
+}

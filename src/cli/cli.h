@@ -15,6 +15,11 @@
  *   cli_agent.c       `keep agent`: any program as an agent
  *   cli_child.c       runs that program
  *   cli_transfer.c    `keep transfer`: a home to another backend
+ *   cli_transfer.c    `keep transfer`
+ *   cli_backup.c      `keep backup`
+ *   cli_restore.c     `keep restore`
+ *   cli_care.c        `keep rekey`, `retain`, `migrate`, `import`, `optimize`
+ *   cli_options.c     words of those, and their progress
  *   cli_signals.c     Ctrl-C and SIGTERM
  *   cli_help.c        help texts
  *   cli_manual.c      the reference manual
@@ -156,6 +161,33 @@ void cli_stream_stop(cli_stream *stream);
 bool cli_stream_is_over(const cli_stream *stream); /* nothing more will be read */
 bool cli_stream_is_gone(const cli_stream *stream); /* nobody reads the answers any more */
 
+/* ---------------------------------------------------------------- other commands (cli_options.c)
+ */
+
+/* One --option of a command that is no store's; exactly one of the targets is not NULL. */
+typedef struct cli_option {
+	const char *name; /* NULL: the end of the table */
+	const char **text;
+	bool *flag;
+	int *number;
+} cli_option;
+
+/* Read words into `places` (in order; NULL where there is none) and options. CLI_DONE, or
+   CLI_WRONG_USE with the reason printed. */
+int cli_options_read(const char *topic, const cli_option *options, const char **places,
+		     size_t place_count, int argc, char **argv);
+
+/* One line on a terminal that says how far something is, and the flag that Ctrl-C sets. */
+typedef struct cli_progress {
+	bool shows;
+	int64_t told_ms;
+	volatile int cancelled;
+} cli_progress;
+
+void cli_progress_show(void *ctx, int64_t done_bytes, int64_t all_bytes);
+void cli_progress_clear(const cli_progress *progress);
+void cli_progress_stop(void *ctx); /* for cli_signals_begin */
+
 /* ---------------------------------------------------------------- the rest */
 
 int cli_store_main(const kp_operation_store *store, int argc, char **argv);
@@ -166,6 +198,13 @@ int cli_help_main(int argc, char **argv);
 int cli_manual_main(int argc, char **argv);
 int cli_completion_main(int argc, char **argv);
 int cli_transfer_main(int argc, char **argv);
+int cli_backup_main(int argc, char **argv);
+int cli_restore_main(int argc, char **argv);
+int cli_rekey_main(int argc, char **argv);
+int cli_retain_main(int argc, char **argv);
+int cli_migrate_main(int argc, char **argv);
+int cli_import_main(int argc, char **argv);
+int cli_optimize_main(int argc, char **argv);
 
 /* Help on stdout. */
 void cli_help_all(void);

@@ -213,7 +213,7 @@ static keep_status make_environment(const agent_command *self, const keep_claime
 		status = put_variable(arena, "KEEP_ATTEMPT", keep_bytes_of(attempt), &made[kept++],
 				      err);
 	if (status == KEEP_OK)
-		status = put_variable(arena, "KEEP_SESSION", keep_agent_session(self->agent),
+		status = put_variable(arena, "KEEP_SESSION", keep_agent_session_id(self->agent),
 				      &made[kept++], err);
 	made[kept] = NULL;
 	*out = made;

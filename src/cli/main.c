@@ -74,6 +74,72 @@ const cli_command cli_commands[] = {
 		 "its own; else that is refused at the end. --json prints each table as an object "
 		 "on a line.",
 	 .run = cli_transfer_main},
+	{.name = "backup",
+	 .usage = "HOME [--label L] [--to FOLDER] [--s3 URL] [--rotate] [--daily N] [--weekly N] "
+		  "[--monthly N] [--zone Z] [--json] | HOME --list | HOME --verify [--name N] | "
+		  "HOME --prune [--dry-run]",
+	 .sentence = "Back a home up, as of one moment across all its stores, while it is in use.",
+	 .more = "The backup is a folder HOME/backups/<time>, or FOLDER/backups/<time> with --to, "
+		 "which "
+		 "a home on a server needs: all files, a manifest with their checksums, opened and "
+		 "checked before it counts. vault.key is not in it: keep it elsewhere. --s3 "
+		 "s3://BUCKET/PREFIX uploads it, too, with AWS_ACCESS_KEY_ID, "
+		 "AWS_SECRET_ACCESS_KEY, "
+		 "AWS_REGION and AWS_ENDPOINT_URL of the environment. --rotate then keeps 7 daily, "
+		 "4 weekly and 3 monthly ones (--daily, --weekly, --monthly), by the calendar of "
+		 "--zone (UTC); those with a --label stay. --list, --verify and --prune work on "
+		 "what is "
+		 "there; HOME may then be s3://BUCKET/PREFIX for --list and --prune.",
+	 .run = cli_backup_main},
+	{.name = "restore",
+	 .usage = "FROM TARGET [--name N] [--over] [--force] [--json]",
+	 .sentence = "Make a home of a backup, verified first.",
+	 .more = "FROM is a home with backups, a backup's own folder, or s3://BUCKET/PREFIX; "
+		 "--name "
+		 "says which one, else the newest good one. TARGET is a new folder; with --over an "
+		 "existing home is set aside first, and its vault.key taken over. --force although "
+		 "a "
+		 "process has it open. TARGET may be a postgres:// URL without anything in it. "
+		 "Killed at any moment, the old home or the new one is at its place, or the same "
+		 "command finishes.",
+	 .run = cli_restore_main},
+	{.name = "rekey",
+	 .usage = "HOME [--resume] [--json]",
+	 .sentence = "Encrypt all secrets under a new key.",
+	 .more = "A new key is put in front of the home's vault.key, and every credential and "
+		 "sensitive setting is encrypted under it; the older keys may then be removed from "
+		 "the "
+		 "file. With a key in KEEP_ENCRYPTION_KEY or ENCRYPTION_KEY no key is made: give "
+		 "the "
+		 "new one first, then the old ones. When it was interrupted, --resume goes on "
+		 "without another new key.",
+	 .run = cli_rekey_main},
+	{.name = "retain",
+	 .usage = "HOME [--dry-run] [--json]",
+	 .sentence = "Remove what is older than the settings retention.* say.",
+	 .more = "In small steps, between which others go on. --dry-run counts.",
+	 .run = cli_retain_main},
+	{.name = "migrate",
+	 .usage = "HOME [status | plan | up] [--folder F] [--json]",
+	 .sentence = "Tell or apply changes of the assistant store's tables.",
+	 .more = "F has files <version>_<description>.sql; each is applied once, in order, in one "
+		 "transaction, after a verified copy of the store. status (which is meant when "
+		 "left "
+		 "out) gives all, plan what waits, up applies it. Keep's own migrations run by "
+		 "themselves.",
+	 .run = cli_migrate_main},
+	{.name = "import",
+	 .usage = "HOME FILE [--model M] [--json]",
+	 .sentence = "Take over another program's database into a store of the home.",
+	 .more = "FILE is an assistant.db or a messages.db of the programs whose layouts Keep "
+		 "knows; "
+		 "it is only read. The store of the home must be new. --model names what made its "
+		 "vectors.",
+	 .run = cli_import_main},
+	{.name = "optimize",
+	 .usage = "HOME",
+	 .sentence = "Renew statistics and give free space back, in small steps.",
+	 .run = cli_optimize_main},
 	{.name = "completion",
 	 .usage = "bash",
 	 .sentence = "Print a completion script for the shell.",

@@ -275,7 +275,7 @@ void keep_agent_close(keep_agent **agent)
 	kp_free(closing);
 }
 
-keep_bytes keep_agent_session(const keep_agent *agent)
+keep_bytes keep_agent_session_id(const keep_agent *agent)
 {
 	return kp_agent_id(agent);
 }

@@ -42,7 +42,7 @@ static const kp_outcome file_outcomes[] = {
 static keep_status run_session(kp_call *call, keep_error *err)
 {
 	(void)err;
-	kp_mailbox_put_word(call, "session", keep_agent_session(call->handle));
+	kp_mailbox_put_word(call, "session", keep_agent_session_id(call->handle));
 	return KEEP_OK;
 }
 

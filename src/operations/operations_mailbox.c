@@ -333,7 +333,7 @@ static keep_status find_agent(mailbox_state *self, keep_bytes session, bool leas
 /* Which agent a call is about, by name; its place's own has none. */
 static keep_status check_own(const keep_agent *agent, keep_bytes session, keep_error *err)
 {
-	keep_bytes own = keep_agent_session(agent);
+	keep_bytes own = keep_agent_session_id(agent);
 
 	if (!session.data || kp_bytes_equal(own, session))
 		return KEEP_OK;

@@ -349,6 +349,22 @@ keep_status kp_database_write(kp_database *database, kp_apply *apply, void *ctx,
 	return kp_group_submit(database->group, apply, ctx, err);
 }
 
+/* ---------------------------------------------------------------- housekeeping by hand */
+
+keep_status kp_database_tend(kp_database *database, keep_error *err)
+{
+	struct slot slot = {.lease = {.conn = NULL}};
+	keep_status status;
+
+	if (database->sql.read_only)
+		return kp_fail(err, KEEP_DENIED, "the database was opened for reading only");
+	status = open_again(database, &slot, err);
+	if (status == KEEP_OK)
+		kp_sql_tend(slot.lease.conn);
+	close_slot(&slot);
+	return status;
+}
+
 /* ---------------------------------------------------------------- open and close */
 
 static keep_status init_readers(kp_database *database, int wanted, keep_error *err)

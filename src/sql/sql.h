@@ -123,6 +123,9 @@ typedef struct kp_sql_options {
 	int64_t mmap_bytes;      /* SQLite */
 	int64_t cache_bytes;     /* SQLite */
 	int page_bytes;          /* SQLite, at creation; 0: 4096 */
+	/* SQLite, at creation: free pages can be given back, a few at a time (auto_vacuum
+	   INCREMENTAL, and PRAGMA incremental_vacuum). */
+	bool gives_pages_back;
 	/* The rest up to inspect is SQLite's alone. */
 	kp_sql_journal journal;
 	const char *guard; /* the write guard is "<guard>-guard"; NULL: named after the file */
@@ -602,6 +605,9 @@ keep_status kp_lease_run(kp_lease *lease, size_t index, const kp_value *values, 
  */
 keep_status kp_database_write(kp_database *database, kp_apply *apply, void *ctx,
 			      keep_error *err) KEEP_MUST_CHECK;
+
+/* Do the driver's housekeeping now, on a connection of its own, beside the writers. */
+keep_status kp_database_tend(kp_database *database, keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- group commit (group_commit.c) */
 

@@ -200,6 +200,8 @@ static keep_status make_wal(struct kp_sqlite *conn, const kp_sql_options *option
 
 	if (status == KEEP_OK && strcmp(pages, "0") == 0)
 		status = set_number(conn, "page_size", page_bytes, err);
+	if (status == KEEP_OK && strcmp(pages, "0") == 0 && options->gives_pages_back)
+		status = set_number(conn, "auto_vacuum", 2, err); /* INCREMENTAL */
 	if (status == KEEP_OK)
 		status = kp_sqlite_set(conn, "journal_mode", "wal", "wal", err);
 	return status;

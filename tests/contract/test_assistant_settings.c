@@ -371,7 +371,7 @@ static void a_change_is_noted_with_old_and_new_cut_at_a_character(void **state)
 	assert_string_equal(
 		assistant_sql("SELECT CAST(length(details) AS text) FROM (SELECT CAST(details AS "
 			      "text) AS details FROM audit_log ORDER BY seq DESC LIMIT 1) AS d"),
-		"132");
+		"133");
 	OK(keep_assistant_undefine_setting(assistant, KEEP_BYTES("s"), &actor, &err));
 	assert_int_equal(assistant_count("audit_log WHERE action = 'undefine'"), 1);
 	assert_int_equal(keep_assistant_undefine_setting(assistant, KEEP_BYTES("s"), NULL, &err),

@@ -113,7 +113,7 @@ static void an_exported_session_opens_with_an_agent_and_with_the_sources_tables(
 		assert_int_equal(st.st_size, 5);
 	}
 	OK(keep_agent_open(folder, NULL, &agent, &err));
-	assert_bytes_equal(keep_agent_session(agent), keep_bytes_of(session));
+	assert_bytes_equal(keep_agent_session_id(agent), keep_bytes_of(session));
 	OK(keep_agent_claim(agent, NULL, KEEP_NOW, &memory, &claims, &err));
 	assert_int_equal(claims.count, 1);
 	assert_bytes_equal(claims.items[0].message.content, KEEP_BYTES("{\"text\":\"two\"}"));

@@ -325,6 +325,7 @@ CREATE TABLE conversation_memory (
   UNIQUE (conversation_id, from_seq, to_seq)
 );
 CREATE INDEX conversation_memory_by_conversation_id_memory_type_id ON conversation_memory (conversation_id, memory_type, id);
+CREATE INDEX conversation_memory_by_conversation_id_id ON conversation_memory (conversation_id, id) WHERE memory_type = 'short_term';
 CREATE INDEX conversation_memory_by_conversation_id_to_seq_id ON conversation_memory (conversation_id, to_seq, id) WHERE to_seq IS NOT NULL;
 
 -- A document that can be found.
