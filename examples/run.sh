@@ -1,7 +1,8 @@
 #!/bin/sh
 # What `make run` shows: a home is made, a chat is kept, watched, counted and forgotten; then a gateway
-# takes a message in, finds who is to answer, hands the answer out, and lets a task come due; and a
-# mailbox gives a message to an agent, which is any program, and takes its answer.
+# takes a message in, finds who is to answer, hands the answer out, and lets a task come due; a mailbox
+# gives a message to an agent, which is any program, and takes its answer; an assistant remembers, keeps a
+# secret, and lets a job come due; and the home is backed up and restored.
 #
 #     examples/run.sh build/keep
 #
@@ -131,6 +132,33 @@ show 'keep mailbox complete_delivery home $session $answer 1 delivered --platfor
 
 say 'Where is message 17 now?'
 show "keep mailbox trace home 17 | grep -e '^state' -e '^  '"
+
+say 'The assistant is the fourth store: what was said, within a budget of tokens.'
+show "keep assistant add_conversation home webui ada --conversation-id talk | tail -1"
+show "keep assistant append home talk user 'Is the train to Köln on time?'  | head -1"
+show "keep assistant append home talk assistant 'It is ten minutes late.' | head -1"
+show "keep assistant add_summary home talk 1 2 'Ada asked for a train, which is late.' | head -1"
+show "keep assistant append home talk user 'And the one after it?' | head -1"
+show "keep assistant context home talk --token-budget 50 | grep -e summary_text -e tokens -e is_complete"
+
+say 'It finds what was said, however it is spelled:'
+show "keep assistant search_messages home koln --json | grep -o '\"snippet\":\"[^\"]*\"'"
+
+say 'A secret is encrypted under the key of the home, and every look at it is remembered:'
+show "printf s3cret | keep assistant put_credential home railway api_key -"
+show "keep assistant get_credential home railway"
+show "keep assistant verify_audit home | head -2"
+
+say 'A job comes due once, whoever ticks:'
+show "keep assistant put_cron_job home Morning '0 7 * * *' prompt --job-id morning --prompt 'What is on today?' --timezone Europe/Brussels --now-ms 2026-01-01T12:00:00Z"
+show "keep assistant claim_due home --now-ms 2026-01-02T06:00:00Z --json | grep -o '\"scheduled_for\":\"[^\"]*\"'"
+show "keep assistant claim_due home --now-ms 2026-01-02T06:00:01Z --json | grep -c scheduled_for"
+
+say 'The whole home, as of one moment, while it is in use; and a new home of it:'
+show 'keep backup home >backup-name'
+show 'keep backup home --verify'
+show 'keep restore home another | head -1 | cut -d " " -f 1-5'
+show 'keep engine count another session'
 
 say 'All of it was in one folder, which is gone now. Read on:'
 cat <<'END'

@@ -12,7 +12,7 @@
 #include "keep/assistant_care.h"
 #include "keep/assistant_search.h"
 #include "keep/assistant_work.h"
-#include "keep/backup.h"
+#include "keep/backups.h"
 #include "keep/engine.h"
 #include "keep/gateway.h"
 #include "keep/gateway_accounts.h"

@@ -68,8 +68,8 @@ static keep_status fail_not_found(keep_bytes task_id, keep_error *err)
 	return kp_fail(err, KEEP_NOT_FOUND, "task '%" KP_PRI "': there is none", KP_ARG(task_id));
 }
 
-keep_status kp_task_find(kp_lease *lease, keep_bytes task_id, kp_arena *arena, keep_agent_task *out,
-			 keep_error *err)
+keep_status kp_agent_task_find(kp_lease *lease, keep_bytes task_id, kp_arena *arena,
+			       keep_agent_task *out, keep_error *err)
 {
 	bool found = false;
 	keep_status status =
@@ -337,7 +337,7 @@ static keep_status apply_cancel(void *ctx, kp_lease *lease, keep_error *err)
 	struct step *cancel = ctx;
 	kp_arena arena = {.head = NULL};
 	keep_agent_task task;
-	keep_status status = kp_task_find(lease, cancel->task_id, &arena, &task, err);
+	keep_status status = kp_agent_task_find(lease, cancel->task_id, &arena, &task, err);
 	bool is_running = status == KEEP_OK && is_in(&task, RUNNING);
 
 	cancel->is_final = true;
@@ -390,7 +390,7 @@ static keep_status apply_retry(void *ctx, kp_lease *lease, keep_error *err)
 	struct step *retry = ctx;
 	kp_arena arena = {.head = NULL};
 	keep_agent_task task;
-	keep_status status = kp_task_find(lease, retry->task_id, &arena, &task, err);
+	keep_status status = kp_agent_task_find(lease, retry->task_id, &arena, &task, err);
 
 	if (status == KEEP_OK && !kp_task_may(task.status, PENDING))
 		status = kp_task_refuse(lease, &task, err);

@@ -9,8 +9,8 @@
 bool kp_task_may(keep_bytes from, const char *to);
 
 /* On a lease: NOT_FOUND, naming it (and nothing was changed). */
-keep_status kp_task_find(kp_lease *lease, keep_bytes task_id, kp_arena *arena, keep_agent_task *out,
-			 keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_agent_task_find(kp_lease *lease, keep_bytes task_id, kp_arena *arena,
+			       keep_agent_task *out, keep_error *err) KEEP_MUST_CHECK;
 /* Write what a step changed of a row. */
 keep_status kp_task_store(kp_lease *lease, const keep_agent_task *task,
 			  keep_error *err) KEEP_MUST_CHECK;

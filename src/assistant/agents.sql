@@ -8,7 +8,7 @@ SELECT * FROM agent_definitions WHERE name = $1;
 SELECT * FROM agent_definitions ORDER BY priority DESC, name @{COLLATE "C"};
 
 -- name: list_enabled_agents
-SELECT * FROM agent_definitions WHERE enabled ORDER BY priority DESC, name @{COLLATE "C"};
+SELECT * FROM agent_definitions WHERE enabled = TRUE ORDER BY priority DESC, name @{COLLATE "C"};
 
 -- name: count_agents
 SELECT count(*) FROM agent_definitions;

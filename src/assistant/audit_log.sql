@@ -93,23 +93,23 @@ SELECT * FROM audit_log WHERE (CAST($1 AS text) IS NULL OR event_type = $1)
 ORDER BY seq + 0 DESC LIMIT $9;
 
 -- name: probe_audit_by_type
-SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE event_type = $1 LIMIT $2) AS few;
+SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE event_type = $1 LIMIT $2)@{ AS few};
 
 -- name: probe_audit_by_service
-SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE service_name = $1 LIMIT $2) AS few;
+SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE service_name = $1 LIMIT $2)@{ AS few};
 
 -- name: probe_audit_by_agent
-SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE agent_name = $1 LIMIT $2) AS few;
+SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE agent_name = $1 LIMIT $2)@{ AS few};
 
 -- name: probe_audit_by_conversation
-SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE conversation_id = $1 LIMIT $2) AS few;
+SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE conversation_id = $1 LIMIT $2)@{ AS few};
 
 -- name: probe_audit_by_success
-SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE success = $1 LIMIT $2) AS few;
+SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE success = $1 LIMIT $2)@{ AS few};
 
 -- name: probe_audit_by_time
 SELECT count(*) FROM (SELECT 1 FROM audit_log WHERE "timestamp" >= $1 AND "timestamp" < $2
-  LIMIT $3) AS few;
+  LIMIT $3)@{ AS few};
 
 -- name: export_audit
 -- All that pass the filter from one number on up to another, oldest first.
@@ -141,4 +141,4 @@ ON CONFLICT (first_seq) DO UPDATE SET last_seq = excluded.last_seq, last_hash = 
   entry_seq = excluded.entry_seq;
 
 -- name: remove_audit_entries
-DELETE FROM audit_log WHERE seq <= $1;
+DELETE FROM audit_log WHERE seq > $1 AND seq <= $2;

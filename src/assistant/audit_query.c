@@ -249,7 +249,8 @@ keep_status kp_audit_read(kp_lease *lease, size_t statement, const kp_value *val
 
 /* ---------------------------------------------------------------- export */
 
-struct export {
+struct export
+{
 	struct question question;
 	int64_t after_seq;
 	kp_arena arena;

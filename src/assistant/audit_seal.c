@@ -16,12 +16,16 @@
  *      the hash of what it was and the hashes that were removed now. The entry that it names is the
  *      newest audit_sealed one, so retention never removes it before there is another.
  *   3. Nothing to remove: nothing is written.
+ *   4. What does not follow from the entry before it is not removed: CORRUPT. Retention destroys no
+ *      evidence.
  *
  * What it does not do: decide how old is old (retention does), or begin a transaction.
  *
  * Tests: tests/contract/test_assistant_audit.c, tests/torture/test_assistant_audit_faults.c.
  */
 #include "assistant/assistant_private.h"
+
+#include <stdio.h>
 
 #define DAY_MS INT64_C(86400000)
 
@@ -59,6 +63,30 @@ static size_t count_old(const kp_audit_batch *batch, int64_t before_ms, int64_t 
 	return old;
 }
 
+/* Invariant 4. */
+static keep_status check_chain(const keep_audit_anchor *before, const keep_audit_entry *entries,
+			       size_t count, keep_error *err)
+{
+	const char *why = NULL;
+	keep_status status = KEEP_OK;
+	kp_audit_link link;
+
+	kp_audit_begin(&link);
+	if (before->last_seq) {
+		link.seq = before->last_seq;
+		snprintf(link.hash, sizeof link.hash, "%.*s", (int)before->last_hash.len,
+			 before->last_hash.data);
+	}
+	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
+		status = kp_audit_follow(&link, &entries[i], &why, err);
+		if (status == KEEP_OK && why)
+			status = kp_fail(err, KEEP_CORRUPT,
+					 "audit_log: entry %lld is not removed: %s",
+					 (long long)entries[i].seq, why);
+	}
+	return status;
+}
+
 /* Invariant 2. */
 static keep_status hash_removed(const keep_audit_anchor *before, const keep_audit_entry *entries,
 				size_t count, char out[KP_AUDIT_HASH_SIZE], keep_error *err)
@@ -77,8 +105,7 @@ static keep_status hash_removed(const keep_audit_anchor *before, const keep_audi
 	return status;
 }
 
-static keep_status add_sealed_entry(kp_lease *lease, keep_audit_anchor *anchor, size_t count,
-				    keep_error *err)
+static keep_status add_sealed_entry(kp_lease *lease, keep_audit_anchor *anchor, keep_error *err)
 {
 	keep_buffer details = KEEP_BUFFER_INIT;
 	keep_audit_entry entry = {
@@ -90,7 +117,6 @@ static keep_status add_sealed_entry(kp_lease *lease, keep_audit_anchor *anchor, 
 	};
 	keep_status status = kp_audit_anchor_json(anchor, &details, err);
 
-	(void)count;
 	entry.details = kp_buffer_bytes(&details);
 	if (status == KEEP_OK)
 		status = kp_audit_append(lease, &entry, err);
@@ -110,11 +136,13 @@ static keep_status seal(kp_lease *lease, const keep_audit_anchor *before,
 		.last_hash = entries[count - 1].hash,
 		.removed_at = now_ms,
 	};
-	keep_status status = hash_removed(before, entries, count, removed_hash, err);
+	keep_status status = check_chain(before, entries, count, err);
 
+	if (status == KEEP_OK)
+		status = hash_removed(before, entries, count, removed_hash, err);
 	anchor.removed_hash = keep_bytes_of(removed_hash);
 	if (status == KEEP_OK)
-		status = add_sealed_entry(lease, &anchor, count, err);
+		status = add_sealed_entry(lease, &anchor, err);
 	if (status == KEEP_OK)
 		status = kp_lease_queue(
 			lease, KP_ASSISTANT_PUT_AUDIT_ANCHOR,
@@ -124,8 +152,10 @@ static keep_status seal(kp_lease *lease, const keep_audit_anchor *before,
 				  kp_int_value(anchor.entry_seq)),
 			err);
 	if (status == KEEP_OK)
-		status = kp_lease_run(lease, KP_ASSISTANT_REMOVE_AUDIT_ENTRIES,
-				      KP_VALUES(kp_int_value(anchor.last_seq)), NULL, err);
+		status = kp_lease_run(
+			lease, KP_ASSISTANT_REMOVE_AUDIT_ENTRIES,
+			KP_VALUES(kp_int_value(before->last_seq), kp_int_value(anchor.last_seq)),
+			NULL, err);
 	return status;
 }
 
@@ -138,22 +168,24 @@ static keep_status seal_batch(kp_lease *lease, int64_t before_ms, size_t limit, 
 	size_t anchor_count = 0, count = 0;
 	kp_audit_batch batch = {.count = 0};
 	int64_t wanted = limit < KP_AUDIT_BATCH ? (int64_t)limit : KP_AUDIT_BATCH;
-	keep_status status = kp_lease_list(lease, KP_ASSISTANT_LIST_AUDIT_ANCHORS, NULL, 0,
-					   &kp_audit_anchor_record, &arena, &anchors, &anchor_count,
-					   err);
+	keep_status status =
+		kp_lease_list(lease, KP_ASSISTANT_LIST_AUDIT_ANCHORS, NULL, 0,
+			      &kp_audit_anchor_record, &arena, &anchors, &anchor_count, err);
 
 	if (status == KEEP_OK)
-		status = kp_audit_read(lease, KP_ASSISTANT_AUDIT_BEHIND,
-				       KP_VALUES(kp_int_value(anchor_count ? anchors[0].last_seq : 0),
-						 kp_int_value(wanted)),
-				       2, &arena, &batch, err);
+		status = kp_audit_read(
+			lease, KP_ASSISTANT_AUDIT_BEHIND,
+			KP_VALUES(kp_int_value(anchor_count ? anchors[0].last_seq : 0),
+				  kp_int_value(wanted)),
+			&arena, &batch, err);
 	if (status == KEEP_OK && batch.is_broken)
 		status = kp_fail(err, KEEP_CORRUPT, "audit_log: entry %lld: %s",
 				 (long long)batch.broken_seq, batch.why.message);
 	if (status == KEEP_OK)
 		count = count_old(&batch, before_ms, now_ms);
 	if (count)
-		status = seal(lease, anchor_count ? anchors : &none, batch.items, count, now_ms, err);
+		status = seal(lease, anchor_count ? anchors : &none, batch.items, count, now_ms,
+			      err);
 	*removed += (int64_t)count;
 	*more = count > 0 && count == batch.count && !batch.is_last;
 	kp_arena_release(&arena);

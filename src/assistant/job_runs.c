@@ -228,17 +228,21 @@ keep_status kp_run_drop(kp_lease *lease, const keep_job_run *run, const char *wh
 keep_status kp_run_bury(kp_lease *lease, kp_run_key key, const char *why, int64_t now_ms,
 			keep_error *err)
 {
+	kp_value id = kp_int_value(key.id), reason = kp_text_value(keep_bytes_of(why));
+	keep_status status = kp_lease_run(lease,
+					  key.is_task ? KP_ASSISTANT_END_ATTEMPT_OF_TASK
+						      : KP_ASSISTANT_END_ATTEMPT_OF_RUN,
+					  KP_VALUES(id, reason, kp_time_value(now_ms)), NULL, err);
+
 	kp_log(KEEP_LOG_WARNING, "%s %lld is given up: %s", key.is_task ? "one-time task" : "run",
 	       (long long)key.id, why);
-	if (key.is_task)
-		return kp_lease_run(lease, KP_ASSISTANT_KILL_FUTURE_TASK,
-				    KP_VALUES(kp_int_value(key.id),
-					      kp_text_value(keep_bytes_of(why)),
-					      kp_time_value(now_ms)),
-				    NULL, err);
-	return kp_lease_run(lease, KP_ASSISTANT_KILL_JOB_RUN,
-			    KP_VALUES(kp_int_value(key.id), kp_text_value(keep_bytes_of(why))),
-			    NULL, err);
+	if (status == KEEP_OK && key.is_task)
+		status = kp_lease_run(lease, KP_ASSISTANT_KILL_FUTURE_TASK,
+				      KP_VALUES(id, reason, kp_time_value(now_ms)), NULL, err);
+	else if (status == KEEP_OK)
+		status = kp_lease_run(lease, KP_ASSISTANT_KILL_JOB_RUN, KP_VALUES(id, reason), NULL,
+				      err);
+	return status;
 }
 
 /* ---------------------------------------------------------------- the end of an attempt */

@@ -102,6 +102,21 @@ UPDATE job_runs SET state = 'dead', due_at = NULL, last_error = $2 WHERE id = $1
 UPDATE future_tasks SET status = 'failed', due_at = NULL, error_message = $2, completed_at = $3
 WHERE id = $1;
 
+-- name: end_attempt_of_run
+-- The attempt of a run whose row cannot be read.
+UPDATE job_executions SET status = 'interrupted', error_message = $2, completed_at = $3
+WHERE status = 'running' AND id = (
+  SELECT made.id FROM job_runs JOIN job_executions AS made ON made.job_id = job_runs.job_id
+    AND made.scheduled_for = job_runs.scheduled_for AND made.attempt = job_runs.attempt
+  WHERE job_runs.id = $1);
+
+-- name: end_attempt_of_task
+UPDATE job_executions SET status = 'interrupted', error_message = $2, completed_at = $3
+WHERE status = 'running' AND id = (
+  SELECT made.id FROM future_tasks JOIN job_executions AS made ON made.job_id = future_tasks.task_id
+    AND made.scheduled_for = future_tasks.scheduled_time AND made.attempt = future_tasks.attempt
+  WHERE future_tasks.id = $1);
+
 -- name: add_execution
 -- An attempt begins.
 INSERT INTO job_executions (job_id, job_type, started_at, status, scheduled_for, attempt)

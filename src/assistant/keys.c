@@ -76,9 +76,10 @@ static keep_status try_samples(const kp_keyring *keys, kp_lease *lease, bool *fi
 	keep_buffer plain = KEEP_BUFFER_INIT;
 	keep_service_credential *rows = NULL;
 	size_t count = 0, denied = 0;
-	keep_status status = kp_lease_list(
-		lease, KP_ASSISTANT_FIRST_CREDENTIALS, KP_VALUES(kp_int_value(SAMPLES)),
-		&kp_service_credential_record, &arena, &rows, &count, err);
+	keep_status status =
+		kp_lease_list(lease, KP_ASSISTANT_CREDENTIALS_BEHIND,
+			      KP_VALUES(kp_int_value(INT64_MIN), kp_int_value(SAMPLES)),
+			      &kp_service_credential_record, &arena, &rows, &count, err);
 
 	*fits = false;
 	for (size_t i = 0; i < count && status == KEEP_OK && !*fits; i++) {

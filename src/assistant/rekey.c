@@ -219,7 +219,7 @@ static keep_status renew_all(struct batch *batch, keep_rekey_result *sum, int64_
 {
 	keep_status status;
 
-	batch->after_id = 0;
+	batch->after_id = INT64_MIN;
 	do {
 		status = kp_store_change(&batch->assistant->store, apply_batch, batch, KP_NEWS_NONE,
 					 err);

@@ -6,9 +6,6 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM service_credentials)
   OR EXISTS (SELECT 1 FROM settings WHERE key_id IS NOT NULL)
   OR EXISTS (SELECT 1 FROM settings WHERE default_key_id IS NOT NULL) THEN 1 ELSE 0 END;
 
--- name: first_credentials
-SELECT * FROM service_credentials ORDER BY id LIMIT $1;
-
 -- name: remove_key_check
 DELETE FROM assistant_values WHERE name = $1;
 

@@ -269,19 +269,26 @@ static void move_on(struct run *run)
 
 /* ---------------------------------------------------------------- a dry run */
 
-/* Those before the first that is young enough: a chain loses only its beginning. */
+/* What kp_audit_seal would remove: a chain loses its beginning, up to the last old entry before the
+   first young one. */
 static keep_status count_audit(struct run *run, kp_lease *lease, int64_t *count, keep_error *err)
 {
-	int64_t first_young = 0;
+	const int64_t before_ms = days_ago(run, AUDIT_DAYS);
+	int64_t first_young = 0, last_old = 0;
 	bool found = false;
-	keep_status status = kp_lease_int(lease, KP_ASSISTANT_FIRST_YOUNG_AUDIT_ENTRY,
-					  KP_VALUES(kp_time_value(days_ago(run, AUDIT_DAYS))),
-					  &first_young, &found, err);
+	keep_status status = kp_lease_int(
+		lease, KP_ASSISTANT_FIRST_YOUNG_AUDIT_ENTRY,
+		KP_VALUES(kp_time_value(before_ms), kp_time_value(run->now_ms + DAY_MS)),
+		&first_young, &found, err);
 
 	if (status == KEEP_OK)
-		status = kp_lease_int(lease, KP_ASSISTANT_COUNT_AUDIT_BEFORE,
-				      KP_VALUES(kp_int_value(found ? first_young : INT64_MAX)),
-				      count, NULL, err);
+		status = kp_lease_int(lease, KP_ASSISTANT_LAST_OLD_AUDIT_ENTRY,
+				      KP_VALUES(kp_int_value(found ? first_young : INT64_MAX),
+						kp_time_value(before_ms)),
+				      &last_old, NULL, err);
+	if (status == KEEP_OK)
+		status = kp_lease_int(lease, KP_ASSISTANT_COUNT_AUDIT_UP_TO,
+				      KP_VALUES(kp_int_value(last_old)), count, NULL, err);
 	return status;
 }
 
@@ -525,13 +532,4 @@ keep_status keep_assistant_retain(keep_assistant *assistant, const keep_retentio
 	keep_buffer_release(&run.reached);
 	kp_arena_release(&run.arena);
 	return status;
-}
-
-/* STUB */
-__attribute__((weak)) keep_status kp_audit_seal(kp_lease *lease, int64_t before_ms, size_t limit,
-						int64_t now_ms, int64_t *removed, keep_error *err)
-{
-	(void)lease, (void)before_ms, (void)limit, (void)now_ms, (void)err;
-	*removed = 0;
-	return KEEP_OK;
 }

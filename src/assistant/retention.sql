@@ -97,12 +97,18 @@ DELETE FROM future_tasks WHERE id IN (
   AND status NOT IN ('pending', 'running') ORDER BY completed_at, id LIMIT $2);
 
 -- name: first_young_audit_entry only sqlite
--- The first entry that is not older; the plus keeps SQLite on the index of seq, so that it reads
--- what is older and no more.
-SELECT seq FROM audit_log WHERE +"timestamp" >= $1 ORDER BY seq LIMIT 1;
+-- The first entry that is not older than $1, nor dated after $2. The plus keeps SQLite on the index
+-- of seq, so that it reads what is older and no more.
+SELECT seq FROM audit_log WHERE +"timestamp" >= $1 AND +"timestamp" <= $2 ORDER BY seq LIMIT 1;
 
 -- name: first_young_audit_entry only postgres
-SELECT seq FROM audit_log WHERE "timestamp" >= $1 ORDER BY seq LIMIT 1;
+SELECT seq FROM audit_log WHERE "timestamp" >= $1 AND "timestamp" <= $2 ORDER BY seq LIMIT 1;
 
--- name: count_audit_before
-SELECT count(*) FROM audit_log WHERE seq < $1;
+-- name: last_old_audit_entry only sqlite
+SELECT seq FROM audit_log WHERE seq < $1 AND +"timestamp" < $2 ORDER BY seq DESC LIMIT 1;
+
+-- name: last_old_audit_entry only postgres
+SELECT seq FROM audit_log WHERE seq < $1 AND "timestamp" < $2 ORDER BY seq DESC LIMIT 1;
+
+-- name: count_audit_up_to
+SELECT count(*) FROM audit_log WHERE seq <= $1;

@@ -282,7 +282,7 @@ struct report {
 static keep_status find_running(struct report *report, kp_lease *lease, kp_arena *arena,
 				keep_agent_task *task, keep_error *err)
 {
-	keep_status status = kp_task_find(lease, report->task_id, arena, task, err);
+	keep_status status = kp_agent_task_find(lease, report->task_id, arena, task, err);
 
 	if (status == KEEP_OK && task->attempt != report->attempt) {
 		lease->unchanged = true;
@@ -295,6 +295,11 @@ static keep_status find_running(struct report *report, kp_lease *lease, kp_arena
 	return status;
 }
 
+static bool is_running(const keep_agent_task *task)
+{
+	return kp_bytes_equal(task->status, KEEP_BYTES(KEEP_AGENT_TASK_STATUS_RUNNING));
+}
+
 static keep_status apply_extend(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct report *report = ctx;
@@ -302,8 +307,7 @@ static keep_status apply_extend(void *ctx, kp_lease *lease, keep_error *err)
 	keep_agent_task task;
 	keep_status status = find_running(report, lease, &arena, &task, err);
 
-	if (status == KEEP_OK &&
-	    !kp_bytes_equal(task.status, KEEP_BYTES(KEEP_AGENT_TASK_STATUS_RUNNING)))
+	if (status == KEEP_OK && !is_running(&task))
 		status = kp_task_refuse(lease, &task, err);
 	if (status == KEEP_OK) {
 		report->cancel_asked = task.has_cancel_asked_at;
@@ -359,7 +363,8 @@ static keep_status apply_finish(void *ctx, kp_lease *lease, keep_error *err)
 		kp_arena_release(&arena);
 		return KEEP_OK;
 	}
-	if (status == KEEP_OK && !kp_task_may(task.status, report->status))
+	/* One that waits again is nobody's to end, though it may be cancelled. */
+	if (status == KEEP_OK && (!is_running(&task) || !kp_task_may(task.status, report->status)))
 		status = kp_task_refuse(lease, &task, err);
 	if (status == KEEP_OK) {
 		kp_task_let_go(&task);

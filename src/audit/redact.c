@@ -53,9 +53,10 @@ static const char *const key_kinds[] = {
 
 /* They say what form it has. */
 static const char *const forms[] = {
-	"value", "data", "text", "string", "raw", "plain", "plaintext", "header", "hash", "digest",
-	"pem", "der", "base", "sha", "md", "bcrypt", "hex", "encrypted", "old", "new", "current",
-	"json", "confirmation", "confirm", "repeat", "again",
+	"value",  "data",         "text",    "string",    "raw",   "plain", "plaintext",
+	"header", "hash",         "digest",  "pem",       "der",   "base",  "sha",
+	"md",     "bcrypt",       "hex",     "encrypted", "old",   "new",   "current",
+	"json",   "confirmation", "confirm", "repeat",    "again",
 };
 
 static bool is_in(const char *word, const char *const *list, size_t count)

@@ -7,7 +7,7 @@
  * Tests: tests/cli/test_cli_backup.py.
  */
 #include "cli/cli.h"
-#include "keep/backup.h"
+#include "keep/backups.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -194,7 +194,8 @@ static void put_shown(const kp_operation *operation)
 {
 	char text[400];
 
-	(void)snprintf(text, sizeof text, "Printed without --json: %s.", operation->shown);
+	(void)snprintf(text, sizeof text, "Printed without --json: %s.",
+		       operation->prints_lines ? "each as JSON, on a line" : operation->shown);
 	printf("\n  ");
 	put_wrapped(text, 2, 2);
 }
@@ -266,7 +267,7 @@ void cli_help_operation(const kp_operation_store *store, const kp_operation *ope
 	for (size_t i = 0; i < operation->member_count; i++)
 		put_entry(operation->members[i].name, operation->members[i].sentence);
 	put_fields(store, operation->record);
-	if (operation->shown)
+	if (operation->shown || operation->prints_lines)
 		put_shown(operation);
 	puts("\nExit statuses, beside 0 for done and 2 for wrong use:");
 	put_outcomes(operation->outcomes, operation->outcome_count);

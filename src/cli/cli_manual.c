@@ -154,7 +154,9 @@ static void put_result(const kp_operation_store *store, const kp_operation *oper
 {
 	printf("\nResult, %s: %s", result_name(operation->result), operation->result_sentence);
 	put_reference(store, operation->record);
-	if (operation->shown)
+	if (operation->prints_lines)
+		printf(" Printed without `--json`: each as JSON, on a line.");
+	else if (operation->shown)
 		printf(" Printed without `--json`: %s.", operation->shown);
 	putchar('\n');
 	if (operation->member_count == 0)

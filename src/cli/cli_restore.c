@@ -1,13 +1,13 @@
 /*
  * cli_restore.c - `keep restore`: a home out of a backup.
  *
- * A home on a server is restored through a folder home beside nothing else: in a temporary folder,
- * from which it is transferred; the folder goes again.
+ * A home on a server is restored through a folder home in a temporary folder ($TMPDIR, or /tmp),
+ * from which it is transferred; the folder goes again, with whatever is in it.
  *
  * Tests: tests/cli/test_cli_backup.py.
  */
 #include "cli/cli.h"
-#include "keep/backup.h"
+#include "keep/backups.h"
 #include "keep/home.h"
 
 #include <errno.h>
@@ -68,23 +68,41 @@ static int remove_one(const char *path, const struct stat *about, int kind, stru
 	return remove(path);
 }
 
+/* The backup is a home in `folder` first, then it is transferred. */
+static keep_status restore_through(const struct restore_command *command, const char *folder,
+				   keep_restore_result *result, keep_error *err)
+{
+	keep_transfer_options options = KEEP_TRANSFER_OPTIONS_INIT;
+	keep_transfer_result moved = {.count = 0};
+	keep_buffer home = KEEP_BUFFER_INIT;
+	keep_status status = kp_buffer_append_format(&home, err, "%s/home", folder);
+
+	options.cancelled = &command->progress.cancelled;
+	if (status == KEEP_OK)
+		status = keep_restore(command->from, home.data, &command->options, result, err);
+	if (status == KEEP_OK)
+		status = keep_transfer(home.data, command->target, &options, &moved, err);
+	keep_transfer_result_release(&moved);
+	keep_buffer_release(&home);
+	return status;
+}
+
 static keep_status restore_server(const struct restore_command *command,
 				  keep_restore_result *result, keep_error *err)
 {
-	char folder[] = "/tmp/keep-restore-XXXXXX";
-	keep_transfer_options options = KEEP_TRANSFER_OPTIONS_INIT;
-	keep_transfer_result moved = {.count = 0};
-	keep_status status;
+	const char *temporary = getenv("TMPDIR");
+	keep_buffer folder = KEEP_BUFFER_INIT;
+	keep_status status = kp_buffer_append_format(&folder, err, "%s/keep-restore-XXXXXX",
+						     temporary && *temporary ? temporary : "/tmp");
 
-	if (!mkdtemp(folder))
-		return kp_fail_errno(err, errno, "%s", folder);
-	options.cancelled = &command->progress.cancelled;
-	status = keep_restore(command->from, folder, &command->options, result, err);
-	if (status == KEEP_OK)
-		status = keep_transfer(folder, command->target, &options, &moved, err);
-	keep_transfer_result_release(&moved);
-	if (nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
-		(void)fprintf(stderr, "keep: %s was left behind\n", folder);
+	if (status == KEEP_OK && !mkdtemp(folder.data))
+		status = kp_fail_errno(err, errno, "a folder beside %s", folder.data);
+	else if (status == KEEP_OK) {
+		status = restore_through(command, folder.data, result, err);
+		if (nftw(folder.data, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
+			(void)fprintf(stderr, "keep: %s was left behind\n", folder.data);
+	}
+	keep_buffer_release(&folder);
 	return status;
 }
 

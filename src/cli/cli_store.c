@@ -2,10 +2,10 @@
  * cli_store.c - `keep <store> <verb> …`: runs the call, and prints its result for people.
  *
  * What is printed follows from the description of the result: bytes as they are, rows one a line
- * with members separated by a tab (all, or those that the description shows), a record as "name:
- * value" lines of what is there, or its one member that is shown, a number, a word for yes, and
- * nothing for nothing. With --json it is the result's JSON and a newline. The exit status is 1
- * for a no: an outcome that its description calls one, or false.
+ * with members separated by a tab (all, or those that the description shows) or as JSON where the
+ * description says so, a record as "name: value" lines of what is there, or its one member that is
+ * shown, a number, a word for yes, and nothing for nothing. With --json it is the result's JSON and
+ * a newline. The exit status is 1 for a no: an outcome that its description calls one, or false.
  *
  * Bytes travel as base64 between here and the call, so that any bytes can be printed; with --json
  * or with an encoding of the user's choice they stay as the call gives them.
@@ -112,9 +112,11 @@ static keep_status put_row(cli_printer *printer, const kp_json *row, keep_error 
 	keep_status status = KEEP_OK;
 	size_t index = 0;
 
-	if (row->kind != KP_JSON_OBJECT)
+	if (operation->prints_lines)
+		put(row->raw);
+	else if (row->kind != KP_JSON_OBJECT)
 		status = put_member(printer, row, KP_KIND_BYTES, err);
-	for (size_t i = 0; row->kind == KP_JSON_OBJECT; i++) {
+	for (size_t i = 0; row->kind == KP_JSON_OBJECT && !operation->prints_lines; i++) {
 		member = next_member(row, &shown, &index);
 		if (!member)
 			break;

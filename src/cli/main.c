@@ -107,9 +107,10 @@ const cli_command cli_commands[] = {
 	 .usage = "HOME [--resume] [--json]",
 	 .sentence = "Encrypt all secrets under a new key.",
 	 .more = "A new key is put in front of the home's vault.key, and every credential and "
-		 "sensitive setting is encrypted under it; the older keys may then be removed from "
-		 "the "
-		 "file. With a key in KEEP_ENCRYPTION_KEY or ENCRYPTION_KEY no key is made: give "
+		 "sensitive setting is encrypted under it. The ids of the keys that nothing in the "
+		 "home needs any more are told: their lines of the file may go, once no backup "
+		 "that is kept is older than this. With a key in KEEP_ENCRYPTION_KEY or "
+		 "ENCRYPTION_KEY no key is made: give "
 		 "the "
 		 "new one first, then the old ones. When it was interrupted, --resume goes on "
 		 "without another new key.",

@@ -96,8 +96,8 @@ struct keep_engine_sink {
 keep_status kp_sink_add(keep_engine_sink *sink, keep_bytes name, keep_bytes value,
 			keep_error *err) KEEP_MUST_CHECK;
 /* Give the rows to `list`, leaving the sink empty. */
-keep_status kp_sink_finish(keep_engine_sink *sink, keep_engine_list *list,
-			   keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_engine_sink_finish(keep_engine_sink *sink, keep_engine_list *list,
+				  keep_error *err) KEEP_MUST_CHECK;
 void kp_sink_release(keep_engine_sink *sink);
 
 /* ---------------------------------------------------------------- the backend table */

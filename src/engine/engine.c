@@ -161,7 +161,7 @@ static keep_status list_children(keep_engine *engine, keep_bytes path, int64_t o
 		return status;
 	status = backend_of(engine)->list(engine->store, &parsed, offset, limit, &sink, err);
 	if (status == KEEP_OK)
-		status = kp_sink_finish(&sink, list, err);
+		status = kp_engine_sink_finish(&sink, list, err);
 	kp_sink_release(&sink);
 	return status;
 }

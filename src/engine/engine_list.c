@@ -59,7 +59,7 @@ keep_status keep_engine_sink_add(keep_engine_sink *sink, keep_bytes value, keep_
 	return kp_sink_add(sink, KEEP_BYTES(""), value, err);
 }
 
-keep_status kp_sink_finish(keep_engine_sink *sink, keep_engine_list *list, keep_error *err)
+keep_status kp_engine_sink_finish(keep_engine_sink *sink, keep_engine_list *list, keep_error *err)
 {
 	list_owner *owner;
 

@@ -11,13 +11,16 @@
  *   1. vault.key is in no backup.
  *   2. A backup exists when its manifest does, here and on S3: it is written and uploaded last.
  *   3. Rotation never removes the newest good backup, nor one with a label.
+ *   4. What can be known to be wrong beforehand (no home, no bucket, no zone) is told before
+ * anything is made.
  *
  * Tests: tests/contract/test_backup_home.c, tests/cli/test_cli_backup.py.
  */
 #include "backup/backup_private.h"
 #include "backup/s3.h"
 #include "home/home_private.h"
-#include "keep/backup.h"
+#include "keep/backups.h"
+#include "keep/operations.h"
 #include "vault/vault.h"
 
 #include <errno.h>
@@ -186,13 +189,12 @@ static keep_status make_of_server(struct making *making, keep_error *err)
 	keep_transfer_options transfer = KEEP_TRANSFER_OPTIONS_INIT;
 	keep_transfer_result moved = {.count = 0};
 	keep_buffer staging = KEEP_BUFFER_INIT;
+	bool is_new;
 	keep_status status;
 
-	if (!making->options.to)
-		return kp_fail(err, KEEP_INVALID,
-			       "to: a home on a server needs a folder for its backups");
 	transfer.cancelled = making->options.cancelled;
 	status = kp_folder_make(AT_FDCWD, making->options.to, 0700, err);
+	is_new = status == KEEP_OK;
 	if (status == KEEP_CONFLICT)
 		status = KEEP_OK;
 	if (status == KEEP_OK)
@@ -209,6 +211,8 @@ static keep_status make_of_server(struct making *making, keep_error *err)
 		status = move_backup(staging.data, making->options.to, making->result->name, err);
 	if (staging.data && remove_tree(staging.data, NULL) != KEEP_OK)
 		kp_log(KEEP_LOG_WARNING, "%s was left behind", staging.data);
+	if (status != KEEP_OK && is_new)
+		(void)rmdir(making->options.to); /* stays when there is something in it */
 	keep_buffer_release(&staging);
 	return status;
 }
@@ -258,6 +262,30 @@ static keep_status take_options(const keep_backup_options *given, keep_backup_op
 	return KEEP_OK;
 }
 
+/* Invariant 4. */
+static keep_status check_before(const struct making *making, keep_error *err)
+{
+	keep_session *session = NULL;
+	keep_zone *zone = NULL;
+	kp_s3 *s3 = NULL;
+	bool is_server = kp_home_side_is_server(making->home);
+	keep_status status = KEEP_OK;
+
+	if (is_server && !making->options.to)
+		return kp_fail(err, KEEP_INVALID,
+			       "to: a home on a server needs a folder for its backups");
+	if (!is_server)
+		status = keep_session_open(making->home, &session, err);
+	if (status == KEEP_OK && making->options.zone)
+		status = keep_zone_open(making->options.zone, &zone, err);
+	if (status == KEEP_OK && making->options.s3)
+		status = open_s3(making->options.s3, &making->options, &s3, err);
+	kp_s3_close(&s3);
+	keep_zone_close(&zone);
+	keep_session_close(&session);
+	return status;
+}
+
 keep_status keep_backup_make(const char *home, const keep_backup_options *options,
 			     keep_backup_result *result, keep_error *err)
 {
@@ -269,6 +297,8 @@ keep_status keep_backup_make(const char *home, const keep_backup_options *option
 		return kp_fail(err, KEEP_MISUSE, "keep_backup_make: an argument is NULL");
 	*result = (keep_backup_result){.name = ""};
 	status = take_options(options, &making.options, err);
+	if (status == KEEP_OK)
+		status = check_before(&making, err);
 	if (status == KEEP_OK)
 		status = find_key_ids(&making, err);
 	if (status != KEEP_OK)
@@ -431,6 +461,9 @@ keep_status keep_backup_verify(const char *home, const char *name, keep_error *e
 
 	if (!home)
 		return kp_fail(err, KEEP_MISUSE, "keep_backup_verify: home is NULL");
+	if (is_s3(home))
+		return kp_fail(err, KEEP_INVALID,
+			       "a backup in a bucket is verified when it is restored: fetch it");
 	status = path_of(home, name, &path, err);
 	if (status == KEEP_OK)
 		status = kp_backup_verify(path.data, NULL, err);

@@ -207,6 +207,7 @@ static const kp_operation operations[] = {
 	 .result = KP_RESULT_ROWS,
 	 .result_sentence = "The entries.",
 	 .record = &kp_audit_entry_record,
+	 .prints_lines = true,
 	 .run = run_export},
 };
 

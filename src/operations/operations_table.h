@@ -100,6 +100,7 @@ typedef struct kp_operation {
 	   each row (or, as message.id, of a record in it), with blanks between them; the one member
 	   of a record. */
 	const char *shown;
+	bool prints_lines;   /* ROWS: the command prints each row as JSON, on a line of its own */
 	const char *verdict; /* RECORD: the boolean member whose false is "the answer is no" */
 	bool changes;        /* also: makes a store that is missing */
 	bool waits;  /* for others to do something: not to be run in line with other calls */

@@ -19,7 +19,7 @@ KIND = sys.argv.pop(1) if len(sys.argv) > 1 and sys.argv[1] in ("sqlite", "postg
 # What takes a program's own code, or is no call on something open.
 NO_OPERATION = {"open", "close", "cancel_waits"}
 NO_AGENT_OPERATION = {"open", "close", "cancel"}
-AGENT_NAME = {"wait": "agent_wait", "session": "agent_session", "session_id": "session"}
+AGENT_NAME = {"wait": "agent_wait", "session_id": "agent_session"}
 HELLO = '{"text":"hello"}'
 numbers = itertools.count(1)
 

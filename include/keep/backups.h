@@ -1,7 +1,7 @@
-#ifndef KEEP_BACKUP_H
-#define KEEP_BACKUP_H
+#ifndef KEEP_BACKUPS_H
+#define KEEP_BACKUPS_H
 /*
- * keep/backup.h - backups of a whole home: made while it is in use, verified, rotated, restored.
+ * keep/backups.h - backups of a whole home: made while it is in use, verified, rotated, restored.
  *
  * A backup is a folder, <home>/backups/<time>/, with every file of the home as of one moment across
  * all of its stores, and a manifest with their checksums. It can be opened like a home. The key
