@@ -169,20 +169,22 @@ KEEP_API keep_status keep_assistant_get_cron_job(keep_assistant *assistant, keep
 KEEP_API keep_status keep_assistant_list_cron_jobs(keep_assistant *assistant, bool only_enabled,
 						   keep_memory *memory, keep_cron_job_list *out,
 						   keep_error *err) KEEP_MUST_CHECK;
-/* Enabled again, it is next due from now on; disabled, it is not due, and what runs runs on.
- * Audited.
+/*
+ * Enabled again, it is next due from now on; disabled, it is not due, what waits (also to be tried
+ * again, but for runs by hand) is cancelled, and what runs runs on. Audited.
  */
 KEEP_API keep_status keep_assistant_enable_cron_job(keep_assistant *assistant, keep_bytes job_id,
 						    bool enabled, int64_t now_ms,
 						    const keep_actor *actor,
 						    keep_error *err) KEEP_MUST_CHECK;
-/* The job and its open runs; its executions stay. What runs can still be finished. Audited. */
+/* The job, its dead letters and what waits of it; its executions stay. What runs can still be
+   finished. Audited. */
 KEEP_API keep_status keep_assistant_remove_cron_job(keep_assistant *assistant, keep_bytes job_id,
 						    const keep_actor *actor,
 						    keep_error *err) KEEP_MUST_CHECK;
 /* A run of now, beside the expression's (also of a disabled job); the overlap policy holds:
-   CONFLICT when it would be skipped. *scheduled_for: its identity. A one-time task that is pending
-   becomes due. Audited. */
+   CONFLICT when it would be skipped. *scheduled_for: its identity, now or the next
+   millisecond that names no other run. A one-time task that is pending becomes due. Audited. */
 KEEP_API keep_status keep_assistant_run_now(keep_assistant *assistant, keep_bytes job_id,
 					    int64_t now_ms, const keep_actor *actor,
 					    int64_t *scheduled_for,

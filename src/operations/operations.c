@@ -15,6 +15,7 @@ static const kp_operation_store *const stores[] = {
 	&kp_engine_operations,
 	&kp_gateway_operations,
 	&kp_mailbox_operations,
+	&kp_assistant_operations,
 };
 
 _Static_assert(KP_COUNT(stores) <= KP_STORES_MAX, "a session has room for KP_STORES_MAX stores");

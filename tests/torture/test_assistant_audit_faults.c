@@ -29,8 +29,9 @@ static keep_status set_prompt(keep_assistant *assistant, const char *id, keep_er
 static void make_prompt(keep_assistant *assistant, const char *id)
 {
 	keep_error err = KEEP_ERROR_INIT;
+	keep_status status = keep_assistant_remove_prompt(assistant, KEEP_BYTES("p"), NULL, &err);
 
-	(void)keep_assistant_remove_prompt(assistant, KEEP_BYTES("p"), NULL, &err);
+	assert_true(status == KEEP_OK || status == KEEP_NOT_FOUND);
 	must(keep_assistant_set_prompt(assistant, KEEP_BYTES("p"), KEEP_BYTES("one"), none, 0, NULL,
 				       NULL, &err),
 	     &err);
@@ -84,9 +85,11 @@ static keep_status remove_agent(keep_assistant *assistant, const char *id, keep_
 static void lose_default_agent(keep_assistant *assistant, const char *id)
 {
 	keep_error err = KEEP_ERROR_INIT;
+	keep_status status =
+		keep_assistant_remove_agent(assistant, KEEP_BYTES("writer"), NULL, &err);
 
 	(void)id;
-	(void)keep_assistant_remove_agent(assistant, KEEP_BYTES("writer"), NULL, &err);
+	assert_true(status == KEEP_OK || status == KEEP_NOT_FOUND);
 }
 
 static keep_status reset_agent(keep_assistant *assistant, const char *id, keep_error *err)
