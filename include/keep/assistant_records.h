@@ -500,9 +500,16 @@ typedef struct keep_schema_migration {
 
 /* What the store keeps about itself. Table `assistant_values`. */
 typedef struct keep_assistant_value {
-	keep_bytes name; /* What it is: key_check, message_words, vectors … (key) */
+	keep_bytes name; /* What it is: key_check:<id> … (key) */
 	keep_bytes value; /* Its value. (secret) */
 } keep_assistant_value;
+
+/* How far what is derived from the tables has come; it is made again where it is missing.
+   Table `derived_marks`. */
+typedef struct keep_derived_mark {
+	keep_bytes name; /* What is derived: message_words, document_words. (key) */
+	keep_bytes value; /* By which rules, up to where. */
+} keep_derived_mark;
 
 /* Where writers take turns; one row. Table `assistant_turns`. */
 typedef struct keep_assistant_turn {

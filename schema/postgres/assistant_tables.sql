@@ -381,8 +381,15 @@ CREATE TABLE schema_migrations (
 
 -- What the store keeps about itself.
 CREATE TABLE assistant_values (
-  name text NOT NULL, -- What it is: key_check, message_words, vectors …
+  name text NOT NULL, -- What it is: key_check:<id> …
   "value" text NOT NULL, -- Its value.
+  PRIMARY KEY (name)
+);
+
+-- How far what is derived from the tables has come; it is made again where it is missing.
+CREATE TABLE derived_marks (
+  name text NOT NULL, -- What is derived: message_words, document_words.
+  "value" text NOT NULL, -- By which rules, up to where.
   PRIMARY KEY (name)
 );
 
@@ -401,7 +408,7 @@ CREATE TABLE adopted_rows (
 );
 CREATE INDEX adopted_rows_by_source_table_id ON adopted_rows (source_table, id);
 
--- The normalised words of messages up to the one that assistant_values says.
+-- The normalised words of messages up to the one that derived_marks says.
 CREATE TABLE message_words (id bigint PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE, words tsvector NOT NULL);
 
 -- Which messages have a word.

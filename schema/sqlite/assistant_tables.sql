@@ -381,8 +381,15 @@ CREATE TABLE schema_migrations (
 
 -- What the store keeps about itself.
 CREATE TABLE assistant_values (
-  name TEXT NOT NULL, -- What it is: key_check, message_words, vectors …
+  name TEXT NOT NULL, -- What it is: key_check:<id> …
   "value" TEXT NOT NULL, -- Its value.
+  PRIMARY KEY (name)
+) STRICT;
+
+-- How far what is derived from the tables has come; it is made again where it is missing.
+CREATE TABLE derived_marks (
+  name TEXT NOT NULL, -- What is derived: message_words, document_words.
+  "value" TEXT NOT NULL, -- By which rules, up to where.
   PRIMARY KEY (name)
 ) STRICT;
 
@@ -394,7 +401,7 @@ CREATE TABLE adopted_rows (
 ) STRICT;
 CREATE INDEX adopted_rows_by_source_table_id ON adopted_rows (source_table, id);
 
--- The normalised words of messages up to the one that assistant_values says; rowid is messages.id.
+-- The normalised words of messages up to the one that derived_marks says; rowid is messages.id.
 CREATE VIRTUAL TABLE message_words USING fts5 (title, content, content = '', tokenize = "ascii tokenchars '='", columnsize = 0);
 
 -- Which words there are.

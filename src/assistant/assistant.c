@@ -26,15 +26,14 @@ static const char *const topics[] = {[KP_TOPIC_DUE] = "due", [KP_TOPIC_TASK] = "
 
 /* ---------------------------------------------------------------- values */
 
-keep_status kp_assistant_get_value(kp_lease *lease, const char *name, kp_arena *arena,
-				   keep_bytes *value, keep_error *err)
+static keep_status get_text(kp_lease *lease, size_t statement, const char *name, kp_arena *arena,
+			    keep_bytes *value, keep_error *err)
 {
 	kp_sql_stmt *stmt = NULL;
 	keep_bytes stored;
 	bool has_row = false;
-	keep_status status =
-		kp_lease_bind(lease, KP_ASSISTANT_GET_VALUE,
-			      KP_VALUES(kp_text_value(keep_bytes_of(name))), &stmt, err);
+	keep_status status = kp_lease_bind(
+		lease, statement, KP_VALUES(kp_text_value(keep_bytes_of(name))), &stmt, err);
 
 	*value = (keep_bytes){NULL, 0};
 	if (status == KEEP_OK)
@@ -47,10 +46,30 @@ keep_status kp_assistant_get_value(kp_lease *lease, const char *name, kp_arena *
 	return status;
 }
 
+keep_status kp_assistant_get_value(kp_lease *lease, const char *name, kp_arena *arena,
+				   keep_bytes *value, keep_error *err)
+{
+	return get_text(lease, KP_ASSISTANT_GET_VALUE, name, arena, value, err);
+}
+
 keep_status kp_assistant_put_value(kp_lease *lease, const char *name, keep_bytes value,
 				   keep_error *err)
 {
 	return kp_lease_run(lease, KP_ASSISTANT_PUT_VALUE,
+			    KP_VALUES(kp_text_value(keep_bytes_of(name)), kp_text_value(value)),
+			    NULL, err);
+}
+
+keep_status kp_derived_get_mark(kp_lease *lease, const char *name, kp_arena *arena,
+				keep_bytes *value, keep_error *err)
+{
+	return get_text(lease, KP_ASSISTANT_GET_MARK, name, arena, value, err);
+}
+
+keep_status kp_derived_put_mark(kp_lease *lease, const char *name, keep_bytes value,
+				keep_error *err)
+{
+	return kp_lease_run(lease, KP_ASSISTANT_PUT_MARK,
 			    KP_VALUES(kp_text_value(keep_bytes_of(name)), kp_text_value(value)),
 			    NULL, err);
 }

@@ -68,6 +68,12 @@ keep_status kp_assistant_get_value(kp_lease *lease, const char *name, kp_arena *
 /* Inside a writing transaction: add or replace it. */
 keep_status kp_assistant_put_value(kp_lease *lease, const char *name, keep_bytes value,
 				   keep_error *err) KEEP_MUST_CHECK;
+/* The same of what is derived: a transfer to another backend leaves it behind, and it is made anew.
+ */
+keep_status kp_derived_get_mark(kp_lease *lease, const char *name, kp_arena *arena,
+				keep_bytes *value, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_derived_put_mark(kp_lease *lease, const char *name, keep_bytes value,
+				keep_error *err) KEEP_MUST_CHECK;
 
 /* -------------------------------- the audit log (audit_log.c) */
 
@@ -306,7 +312,7 @@ keep_status kp_message_index_fold(keep_assistant *assistant, keep_error *err) KE
 /* -------------------------------- vectors (vector_changes.c, vector_sets.c) */
 
 /* INVALID: no whole number of finite floats, all zeros, none, or over KEEP_VECTOR_DIMENSIONS_MAX.
-   *count: how many. */
+ *count: how many. */
 keep_status kp_check_vector(const char *what, keep_bytes vector, size_t *count,
 			    keep_error *err) KEEP_MUST_CHECK;
 /* The floats of checked or stored bytes. */

@@ -441,6 +441,14 @@ static const kp_field assistant_value_fields[] = {
 const kp_record kp_assistant_value_record =
 	KP_RECORD(keep_assistant_value, "assistant_values", 0, assistant_value_fields);
 
+static const kp_field derived_mark_fields[] = {
+	KP_FIELD(TEXT, keep_derived_mark, name, KP_FIELD_KEY, NULL),
+	KP_FIELD(TEXT, keep_derived_mark, value, 0, NULL),
+};
+
+const kp_record kp_derived_mark_record =
+	KP_RECORD(keep_derived_mark, "derived_marks", 0, derived_mark_fields);
+
 static const kp_field assistant_turn_fields[] = {
 	KP_FIELD(TEXT, keep_assistant_turn, name, KP_FIELD_KEY, NULL),
 	KP_FIELD(INT, keep_assistant_turn, changes, 0, NULL),
@@ -481,6 +489,7 @@ const kp_record *const kp_assistant_records[] = {
 	&kp_removed_vector_record,
 	&kp_schema_migration_record,
 	&kp_assistant_value_record,
+	&kp_derived_mark_record,
 	&kp_assistant_turn_record,
 	&kp_assistant_adopted_record,
 };
@@ -786,8 +795,13 @@ static const char *const schema_migration_texts[] = {
 };
 
 static const char *const assistant_value_texts[] = {
-	"What it is: key_check, message_words, vectors …",
+	"What it is: key_check:<id> …",
 	"Its value.",
+};
+
+static const char *const derived_mark_texts[] = {
+	"What is derived: message_words, document_words.",
+	"By which rules, up to where.",
 };
 
 static const char *const assistant_turn_texts[] = {
@@ -824,6 +838,7 @@ const char *const *const kp_assistant_record_texts[] = {
 	removed_vector_texts,
 	schema_migration_texts,
 	assistant_value_texts,
+	derived_mark_texts,
 	assistant_turn_texts,
 	assistant_adopted_texts,
 };

@@ -29,12 +29,13 @@ extern const kp_record kp_vector_model_record;
 extern const kp_record kp_removed_vector_record;
 extern const kp_record kp_schema_migration_record;
 extern const kp_record kp_assistant_value_record;
+extern const kp_record kp_derived_mark_record;
 extern const kp_record kp_assistant_turn_record;
 extern const kp_record kp_assistant_adopted_record;
 
 /* All of them, in the order of their description. */
 extern const kp_record *const kp_assistant_records[];
-enum { KP_ASSISTANT_RECORD_COUNT = 24 };
+enum { KP_ASSISTANT_RECORD_COUNT = 25 };
 
 /* What each field of each of them is, for the manual; the same orders. */
 extern const char *const *const kp_assistant_record_texts[];

