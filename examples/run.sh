@@ -150,15 +150,15 @@ show "keep assistant get_credential home railway"
 show "keep assistant verify_audit home | head -2"
 
 say 'A job comes due once, whoever ticks:'
-show "keep assistant put_cron_job home Morning '0 7 * * *' prompt --job-id morning --prompt 'What is on today?' --timezone Europe/Brussels --now-ms 2026-01-01T12:00:00Z"
+show "keep assistant put_cron_job home Morning '0 7 * * *' prompt --job-id morning --prompt 'What is on today?' --timezone Europe/Brussels --now-ms 2026-01-01T12:00:00Z; echo"
 show "keep assistant claim_due home --now-ms 2026-01-02T06:00:00Z --json | grep -o '\"scheduled_for\":\"[^\"]*\"'"
-show "keep assistant claim_due home --now-ms 2026-01-02T06:00:01Z --json | grep -c scheduled_for"
+show "keep assistant claim_due home --now-ms 2026-01-02T06:00:01Z | head -1"
 
 say 'The whole home, as of one moment, while it is in use; and a new home of it:'
 show 'keep backup home >backup-name'
 show 'keep backup home --verify'
 show 'keep restore home another | head -1 | cut -d " " -f 1-5'
-show 'keep engine count another session'
+show 'keep engine get another session/creds'; echo
 
 say 'All of it was in one folder, which is gone now. Read on:'
 cat <<'END'

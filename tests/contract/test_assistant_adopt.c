@@ -7,6 +7,8 @@
 
 #include "source_file.h"
 
+#include "keep/schedule.h"
+
 #include "vault/vault.h"
 
 #include <sys/stat.h>
@@ -133,6 +135,7 @@ static void messages_are_numbered_by_time_and_then_id_in_all_forms_of_time(void 
 	}
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -159,6 +162,7 @@ static void what_was_summarised_is_covered_by_the_newest_summary(void **state)
 	assert_int_equal(find_table(&report, "conversation_memory")->kept, 2);
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -183,6 +187,7 @@ static void the_source_s_agents_and_prompts_replace_the_new_store_s(void **state
 	assert_true(has_remark(&report, "agent_definitions", "priority"));
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -194,7 +199,6 @@ static void nothing_runs_any_more_and_jobs_follow_their_own_dialect_and_zone(voi
 
 	(void)state;
 	make_source();
-	keep_zone_forget();
 	assistant = adopt_fresh(&memory, &report);
 	assert_int_equal(assistant_count("agent_tasks WHERE status = 'interrupted' AND "
 					 "completed_at IS NOT NULL"),
@@ -253,6 +257,7 @@ static void settings_keep_what_their_definition_allows_and_hide_what_is_secret(v
 	assert_true(has_remark(&report, "settings", "refuses"));
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -287,6 +292,7 @@ static void the_rest_is_taken_or_kept_whole(void **state)
 				 report.tables[i].adopted + report.tables[i].kept);
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -323,6 +329,7 @@ static void credentials_are_encrypted_anew_and_a_wrong_key_changes_nothing(void 
 	assert_int_equal(assistant_count("audit_log"), 0);
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -369,6 +376,7 @@ static void the_file_keeps_every_byte_also_with_a_log_beside_it(void **state)
 	assert_int_equal(sqlite3_close(live), SQLITE_OK);
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -401,6 +409,7 @@ static void an_older_layout_with_fewer_columns_and_tables_is_taken_too(void **st
 	assert_true(has_remark(&report, "messages", "a time"));
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 
@@ -437,6 +446,7 @@ static void only_a_source_s_file_goes_into_only_a_new_store(void **state)
 	assert_int_equal(assistant_count("conversations"), 0);
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
+	keep_zone_forget();
 	assert_nothing_lives();
 }
 

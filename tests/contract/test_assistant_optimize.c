@@ -27,7 +27,7 @@ static void add_executions(void)
 {
 	run_sql("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
 		"INSERT INTO job_executions (job_id, job_type, started_at, status, scheduled_for, "
-		"attempt, error_message) SELECT 'job-' || i % 50, 'cron', "
+		"attempt, error_message) SELECT 'job-' || (i % 50), 'cron', "
 		"'2026-01-01T00:00:00.000Z', 'failed', '2026-01-01T00:00:00.000Z', i, "
 		"'it did not go as it was meant to go, and this is why it is here' FROM n");
 }
