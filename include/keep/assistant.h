@@ -234,7 +234,7 @@ typedef struct keep_message_matches {
  * Messages that a text query finds (docs/search.md: all words, "phrases", prefix*, -excluded, OR),
  * best first by BM25, at most `limit` (0: 10). In one conversation, or in all (absent). Internal
  * ones only when asked for. What was appended before the call is found. INVALID: a query without a
- * word.
+ * word. NOT_FOUND: no such conversation.
  */
 KEEP_API keep_status keep_assistant_search_messages(keep_assistant *assistant, keep_bytes query,
 						    keep_bytes conversation_id, bool with_internal,

@@ -26,8 +26,9 @@ typedef struct keep_document {
 	   unchanged text stays). */
 	keep_bytes embedding;
 	keep_bytes model;
-	/* A content that is shorter than the stored one, and is a part of it, replaces it: else it
-	   is taken for a snippet, and the stored one stays. */
+	/* A content that is shorter than the stored one, and reads as a part of it (case, blanks
+	   and punctuation aside, the last word perhaps cut), replaces it: else it is taken for a
+	   snippet, and the stored one stays. */
 	bool may_shorten;
 } keep_document;
 
@@ -42,8 +43,8 @@ KEEP_API const char *keep_indexed_name(keep_indexed indexed);
 
 /*
  * Index a document: it is found as soon as this answers OK. A vector that comes for an unchanged
- * text that had none, or of another model, is stored (CHANGED). INVALID: neither title nor content;
- * an embedding that is no whole number of finite floats, of zero length, or of 0 or over
+ * text and is another one, or of another model, is stored (CHANGED). INVALID: neither title nor
+ * content; an embedding that is no whole number of finite floats, of zero length, or of 0 or over
  * KEEP_VECTOR_DIMENSIONS_MAX numbers, or without a model. CONFLICT: the model has vectors of
  * another dimension.
  */

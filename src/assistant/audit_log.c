@@ -7,7 +7,7 @@
  *      search. Writers follow each other, so seq has no gap and is the order of commits.
  *   2. Entries are never changed. Only retention removes some, from the beginning, and leaves an
  *      anchor (audit_seal.c).
- *   3. What a caller adds of its own is redacted before it is hashed (audit/redact.c); what the
+ *   3. What a caller adds of its own is redacted before it is hashed (src/audit/redact.c); what the
  *      store says of itself has no secret in the first place.
  *   4. A change and its entry are one transaction: neither is there without the other.
  *

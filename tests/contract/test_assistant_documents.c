@@ -147,7 +147,7 @@ static void vectors_belong_to_the_text_that_they_came_with(void **state)
 static void bad_documents_name_what_is_wrong_and_change_nothing(void **state)
 {
 	const float zero[2] = {0, 0}, infinite[2] = {1, INFINITY}, good[2] = {1, 1};
-	const float nan_value[1] = {NAN}, three[3] = {1, 2, 3};
+	const float nan_value[1] = {NAN};
 	static char long_vector[4 * (KEEP_VECTOR_DIMENSIONS_MAX + 1)];
 	const struct {
 		keep_bytes source, content, embedding, model;
@@ -186,7 +186,6 @@ static void bad_documents_name_what_is_wrong_and_change_nothing(void **state)
 		 "model"},
 	};
 	keep_assistant *assistant = assistant_fresh();
-	keep_document batch[3];
 	keep_error err = KEEP_ERROR_INIT;
 
 	(void)state;
@@ -203,6 +202,18 @@ static void bad_documents_name_what_is_wrong_and_change_nothing(void **state)
 		      "%zu", i);
 		CHECK(strstr(err.message, bad[i].what), "%zu: %s", i, err.message);
 	}
+	keep_assistant_close(&assistant);
+	assert_nothing_lives();
+}
+
+static void a_batch_with_one_bad_document_indexes_none(void **state)
+{
+	const float good[2] = {1, 1}, three[3] = {1, 2, 3};
+	keep_assistant *assistant = assistant_fresh();
+	keep_document batch[3];
+	keep_error err = KEEP_ERROR_INIT;
+
+	(void)state;
 	/* One of a batch with another dimension: none is there. */
 	for (size_t i = 0; i < 3; i++)
 		batch[i] = (keep_document){
@@ -339,6 +350,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_snippet_never_replaces_what_it_was_taken_from),
 		cmocka_unit_test(vectors_belong_to_the_text_that_they_came_with),
 		cmocka_unit_test(bad_documents_name_what_is_wrong_and_change_nothing),
+		cmocka_unit_test(a_batch_with_one_bad_document_indexes_none),
 		cmocka_unit_test(removing_takes_words_and_vectors_along),
 		cmocka_unit_test(documents_that_vanished_from_a_source_are_removed_and_no_others),
 		cmocka_unit_test(

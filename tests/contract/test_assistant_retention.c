@@ -5,6 +5,7 @@
  *     test_assistant_retention sqlite|postgres
  */
 #include "assistant_rows.h"
+#include "statement_plans.h"
 
 #include "sql/sql.h"
 
@@ -569,6 +570,53 @@ static void processes_that_run_it_at_once_remove_each_row_once(void **state)
 	assert_nothing_lives();
 }
 
+/* ---------------------------------------------------------------- plans */
+
+extern const kp_statement_set
+	kp_assistant_statements[KP_DIALECT_COUNT]; /* of src/assistant/<topic>.sql */
+
+static void no_statement_reads_a_whole_table(void **state)
+{
+	static const char *const names[] = {
+		"task_groups",
+		"count_old_tasks",
+		"remove_old_tasks",
+		"last_old_loose_task",
+		"count_old_loose_tasks",
+		"remove_old_loose_tasks",
+		"execution_groups",
+		"count_old_executions",
+		"remove_old_executions",
+		"memory_groups",
+		"count_old_memories",
+		"remove_old_memories",
+		"count_old_future_tasks",
+		"remove_letters_of_old_future_tasks",
+		"remove_old_future_tasks",
+		"first_young_audit_entry",
+		"last_old_audit_entry",
+		"count_audit_up_to",
+	};
+	keep_assistant *assistant = assistant_fresh();
+	kp_sql_conn *conn = assistant_connect_behind();
+	const kp_statement_set *set = &kp_assistant_statements[conn->driver->dialect];
+	size_t found = 0;
+	int bad = 0;
+
+	(void)state;
+	for (size_t i = 0; i < set->count; i++)
+		for (size_t j = 0; j < KP_COUNT(names); j++)
+			if (strcmp(set->statements[i].name, names[j]) == 0) {
+				bad += count_scans(conn, &set->statements[i]);
+				found++;
+			}
+	assert_int_equal(found, KP_COUNT(names));
+	CHECK(bad == 0, "%d steps read whole tables", bad);
+	kp_sql_close(&conn);
+	keep_assistant_close(&assistant);
+	assert_nothing_lives();
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,6 +635,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_dry_run_counts_what_a_run_removes_and_what_window_functions_say),
 		cmocka_unit_test(writers_go_on_while_much_is_removed),
 		cmocka_unit_test(processes_that_run_it_at_once_remove_each_row_once),
+		cmocka_unit_test(no_statement_reads_a_whole_table),
 	};
 	int failed;
 

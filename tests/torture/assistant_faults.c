@@ -28,7 +28,7 @@ static bool wants_all(void)
 static bool is_content(const kp_record *record)
 {
 	static const char *const others[] = {"audit_log", "audit_heads", "assistant_turns",
-					     "assistant_values"};
+					     "assistant_values", "derived_marks"};
 
 	for (size_t i = 0; i < KP_COUNT(others); i++)
 		if (strcmp(record->table, others[i]) == 0)

@@ -287,9 +287,9 @@ CREATE TABLE audit_log (
 ) STRICT;
 CREATE INDEX audit_log_by_timestamp ON audit_log ("timestamp");
 CREATE INDEX audit_log_by_event_type_seq ON audit_log (event_type, seq);
-CREATE INDEX audit_log_by_service_name_seq ON audit_log (service_name, seq);
-CREATE INDEX audit_log_by_agent_name_seq ON audit_log (agent_name, seq);
-CREATE INDEX audit_log_by_conversation_id_seq ON audit_log (conversation_id, seq);
+CREATE INDEX audit_log_by_service_name_seq ON audit_log (service_name, seq) WHERE service_name IS NOT NULL;
+CREATE INDEX audit_log_by_agent_name_seq ON audit_log (agent_name, seq) WHERE agent_name IS NOT NULL;
+CREATE INDEX audit_log_by_conversation_id_seq ON audit_log (conversation_id, seq) WHERE conversation_id IS NOT NULL;
 CREATE INDEX audit_log_by_success_seq ON audit_log (success, seq);
 
 -- The end of the chain; one row, so that entries that are cut off are missed.
