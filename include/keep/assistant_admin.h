@@ -306,7 +306,9 @@ typedef struct keep_audit_report {
 } keep_audit_report;
 
 /* Follow the whole chain, in bounded memory and without holding writers up, to its end as it is
-   when it begins. OK also when it is broken: *out says so. */
+   when it begins. OK also when it is broken: *out says so. An entry that is missing is noticed at
+   the next one, which is then broken_seq; behind the last one it is the first missing number. BUSY:
+   retention removes entries all the while. */
 KEEP_API keep_status keep_assistant_verify_audit(keep_assistant *assistant, keep_memory *memory,
 						 keep_audit_report *out,
 						 keep_error *err) KEEP_MUST_CHECK;

@@ -29,8 +29,10 @@ typedef struct keep_agent_definition_list {
 
 /*
  * Define an agent under its name, or replace its definition. All but id and the times are read;
- * absent tools and intent_keywords are []. INVALID: a priority outside 1 to 10, tools or keywords
- * that are no array of texts. CONFLICT: the coordinator may not be disabled. Audited.
+ * absent tools and intent_keywords are []. The same definition again changes nothing. INVALID: a
+ * priority outside 1 to 10, tools or keywords that are no array of texts, a keyword of more than 8
+ * words. FULL: keywords of more than 64 KiB, more than KEEP_ASSISTANT_LIST_MAX agents. CONFLICT:
+ * the coordinator may not be disabled. Audited.
  */
 KEEP_API keep_status keep_assistant_put_agent(keep_assistant *assistant,
 					      const keep_agent_definition *agent,
@@ -115,7 +117,9 @@ KEEP_API keep_status keep_assistant_claim_tasks(keep_assistant *assistant, keep_
 						size_t limit, int64_t lease_ms, int64_t now_ms,
 						keep_memory *memory, keep_agent_task_list *out,
 						keep_error *err) KEEP_MUST_CHECK;
-/* The lease lasts lease_ms from now. *cancel_asked: the task is to stop; report it as cancelled. */
+/* The lease lasts lease_ms (0: 10 minutes; at most a day) from now, and is this process's.
+   *cancel_asked (may be NULL): the task is to stop; report it as cancelled. CONFLICT: the lease
+   moved on. */
 KEEP_API keep_status keep_assistant_extend_task(keep_assistant *assistant, keep_bytes task_id,
 						int64_t attempt, int64_t lease_ms, int64_t now_ms,
 						bool *cancel_asked,
@@ -126,8 +130,9 @@ KEEP_API keep_status keep_assistant_finish_task(keep_assistant *assistant, keep_
 						int64_t attempt, keep_bytes status,
 						keep_bytes result, keep_bytes error_message,
 						int64_t now_ms, keep_error *err) KEEP_MUST_CHECK;
-/* A pending one is cancelled at once; a running one is asked to stop. *is_final: which of them.
-   CONFLICT: it has ended otherwise; cancelled already is OK. */
+/* A pending one is cancelled at once, and so is a running one whose lease is over; any other
+   running one is asked to stop. *is_final: which of them. CONFLICT: it has ended otherwise;
+   cancelled already is OK. */
 KEEP_API keep_status keep_assistant_cancel_task(keep_assistant *assistant, keep_bytes task_id,
 						keep_bytes reason, int64_t now_ms, bool *is_final,
 						keep_error *err) KEEP_MUST_CHECK;

@@ -21,7 +21,7 @@
  *
  * What it does not do: decide how old is old (retention does), or begin a transaction.
  *
- * Tests: tests/contract/test_assistant_audit.c, tests/torture/test_assistant_audit_faults.c.
+ * Tests: tests/contract/test_assistant_audit_chain.c, tests/torture/test_assistant_audit_faults.c.
  */
 #include "assistant/assistant_private.h"
 

@@ -30,7 +30,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEY_IDS_MAX = 64 };
+enum { KEY_IDS_MAX = 64, SAME_SECOND_MAX = 999 };
 
 #define KEY_FILE "vault.key"
 #define S3_SCHEME "s3://"
@@ -156,31 +156,61 @@ static keep_status make_folder(const char *to, const char *name, keep_error *err
 	return status == KEEP_CONFLICT ? KEEP_OK : status;
 }
 
-/* Move <from>/backups/<name> to <to>/backups/<name>; both on one file system, or it is refused. */
-static keep_status move_backup(const char *from, const char *to, const char *name, keep_error *err)
+/* Rename one folder to another; one that is there is CONFLICT. */
+static keep_status rename_to(const char *from, const char *to, const char *old_name,
+			     const char *name, keep_error *err)
 {
 	keep_buffer old = KEEP_BUFFER_INIT, new = KEEP_BUFFER_INIT;
-	keep_status status = make_folder(to, KP_BACKUP_FOLDER, err);
-	int folder = -1;
+	keep_status status =
+		kp_buffer_append_format(&old, err, "%s/" KP_BACKUP_FOLDER "/%s", from, old_name);
 
-	if (status == KEEP_OK)
-		status = kp_buffer_append_format(&old, err, "%s/" KP_BACKUP_FOLDER "/%s", from,
-						 name);
 	if (status == KEEP_OK)
 		status = kp_buffer_append_format(&new, err, "%s/" KP_BACKUP_FOLDER "/%s", to, name);
 	if (status == KEEP_OK)
 		status = kp_file_rename(AT_FDCWD, old.data, AT_FDCWD, new.data, err);
-	if (status == KEEP_OK) {
-		new.len -= strlen(name) + 1;
-		new.data[new.len] = '\0';
-		status = kp_file_open(AT_FDCWD, new.data, O_RDONLY | O_DIRECTORY, 0, &folder, err);
-	}
-	if (status == KEEP_OK)
-		status = kp_file_sync(folder, err);
-	kp_file_close(&folder);
 	keep_buffer_release(&old);
 	keep_buffer_release(&new);
 	return status;
+}
+
+static keep_status sync_backups(const char *to, keep_error *err)
+{
+	keep_buffer path = KEEP_BUFFER_INIT;
+	int folder = -1;
+	keep_status status = kp_buffer_append_format(&path, err, "%s/" KP_BACKUP_FOLDER, to);
+
+	if (status == KEEP_OK)
+		status = kp_file_open(AT_FDCWD, path.data, O_RDONLY | O_DIRECTORY, 0, &folder, err);
+	if (status == KEEP_OK)
+		status = kp_file_sync(folder, err);
+	kp_file_close(&folder);
+	keep_buffer_release(&path);
+	return status;
+}
+
+/*
+ * Move <from>/backups/<name> to <to>/backups/<name>, or <name>-2, -3 … when there is one of that
+ * second; `name` becomes what it is called then. Both are on one file system (check_before).
+ */
+static keep_status move_backup(const char *from, const char *to, char name[KP_BACKUP_NAME_SIZE],
+			       keep_error *err)
+{
+	char old_name[KP_BACKUP_NAME_SIZE], base[KP_BACKUP_NAME_SIZE];
+	keep_status status = kp_folder_make(AT_FDCWD, to, 0700, err);
+
+	(void)snprintf(old_name, sizeof old_name, "%s", name);
+	(void)snprintf(base, sizeof base, "%.*s", (int)strcspn(name, "-"), name);
+	if (status == KEEP_OK || status == KEEP_CONFLICT)
+		status = make_folder(to, KP_BACKUP_FOLDER, err);
+	if (status == KEEP_OK)
+		status = rename_to(from, to, old_name, name, err);
+	for (unsigned n = 2; status == KEEP_CONFLICT && n <= SAME_SECOND_MAX; n++) {
+		(void)snprintf(name, KP_BACKUP_NAME_SIZE, "%.20s-%u", base, n);
+		status = rename_to(from, to, old_name, name, err);
+	}
+	return status == KEEP_OK
+		       ? sync_backups(to, err)
+		       : kp_prefix(err, status, "the backup %s stays in %s", old_name, from);
 }
 
 /* A server's home, as a folder home of one moment that goes again afterwards. */
@@ -268,6 +298,7 @@ static keep_status check_before(const struct making *making, keep_error *err)
 	keep_session *session = NULL;
 	keep_zone *zone = NULL;
 	kp_s3 *s3 = NULL;
+	struct stat at_home, at_target;
 	bool is_server = kp_home_side_is_server(making->home);
 	keep_status status = KEEP_OK;
 
@@ -276,6 +307,14 @@ static keep_status check_before(const struct making *making, keep_error *err)
 			       "to: a home on a server needs a folder for its backups");
 	if (!is_server)
 		status = keep_session_open(making->home, &session, err);
+	if (status == KEEP_OK && !is_server && making->options.to &&
+	    stat(making->home, &at_home) == 0 && stat(making->options.to, &at_target) == 0 &&
+	    at_home.st_dev != at_target.st_dev)
+		status = kp_fail(
+			err, KEEP_INVALID,
+			"to: %s is on another file system than the home: make the backup in "
+			"the home, and copy its folder",
+			making->options.to);
 	if (status == KEEP_OK && making->options.zone)
 		status = keep_zone_open(making->options.zone, &zone, err);
 	if (status == KEEP_OK && making->options.s3)

@@ -228,7 +228,8 @@ keep_status kp_home_database_open(const kp_home_side *side, const char *file, co
 		.location = path,
 		.read_only = !is_target,
 		.timeout_ms = side->timeout_ms,
-		.journal = guard ? KP_JOURNAL_AS_IS : KP_JOURNAL_WAL,
+		/* A source that was restored, and not used since, has no log yet. */
+		.journal = guard || !is_target ? KP_JOURNAL_AS_IS : KP_JOURNAL_WAL,
 		.guard = guard,
 		.value_max = guard ? VALUE_MAX : 0,
 		.statement_ms = guard ? STATEMENT_MS : 0,
