@@ -24,8 +24,9 @@ typedef void keep_backup_progress(void *ctx, int64_t done_bytes, int64_t all_byt
 typedef struct keep_backup_options {
 	size_t size;       /* sizeof(keep_backup_options): lets this struct grow */
 	const char *label; /* A-Z a-z 0-9 . _ -; one with a label is not rotated away. NULL: none */
-	/* The folder whose backups/ it goes to, on the home's file system; NULL: the home. A home on
-	   a server needs one, anywhere, and is copied into it as of one moment of the server's. */
+	/* The folder whose backups/ it goes to, on the home's file system; NULL: the home. A home
+	   on a server needs one, anywhere, and is copied into it as of one moment of the server's.
+	 */
 	const char *to;
 	const char *s3; /* s3://bucket[/prefix]: it is uploaded there, too; NULL: not */
 	/* Afterwards remove what rotation does not keep, in backups/ and on S3. */

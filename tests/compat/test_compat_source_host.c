@@ -93,7 +93,8 @@ static void messages_are_taken_answered_and_completed(void **state)
 	(void)source_ask(&rig.host, "[\"post\", \"8\", {\"text\": \"two\"}, {\"sql_time\": true, "
 				    "\"thread_id\": \"t\"}]");
 	open_agent(&rig);
-	assert_bytes_equal(keep_agent_session_id(rig.agent), KEEP_BYTES("sess-1744391901000-abc123"));
+	assert_bytes_equal(keep_agent_session_id(rig.agent),
+			   KEEP_BYTES("sess-1744391901000-abc123"));
 	claims = claim(&rig, KEEP_NOW);
 	assert_int_equal(claims.count, 2);
 	assert_bytes_equal(claims.items[0].message.id, KEEP_BYTES("telegram:42:7"));
