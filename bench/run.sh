@@ -22,3 +22,4 @@ echo "$(nproc) processors, kernel $(uname -r), SQLite $(sqlite3 --version | cut 
 "$build/bench/bench_vectors"
 "$build/bench/bench_search" "$folder"
 "$build/bench/bench_audit" "$folder"
+"$build/bench/bench_backup" "$folder"

@@ -39,7 +39,8 @@ typedef void kp_backup_progress(void *ctx, int64_t done_bytes, int64_t all_bytes
 typedef struct kp_backup_options {
 	const char *label; /* NULL: none. Labelled ones are not rotated away */
 	/* What is not copied, besides what no copy needs (-wal, -shm, -journal, *-guard, *-notify,
-	   .bell-*, .heartbeat, backups/): names, or "*<suffix>". */
+	   .bell-*, .heartbeat, backups/): names, "*<suffix>" of a name, or "/<path in the home>"
+	   with * for a part of a name. */
 	const char *const *left_out;
 	size_t left_out_count;
 	const char *const *key_ids; /* what restoring needs besides: told in the manifest */

@@ -24,6 +24,7 @@
 #include "backup/backup_private.h"
 
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -74,18 +75,25 @@ static bool is_beside_database(const kp_tree *tree, const char *path)
 	return false;
 }
 
+/* "/vault.key.*" is of the path in the home, "*.vectors" of the end of a name, else the name. */
+static bool is_meant(const char *pattern, const char *path)
+{
+	const char *name = name_of(path);
+
+	if (pattern[0] == '/')
+		return fnmatch(pattern + 1, path, FNM_PATHNAME) == 0;
+	return pattern[0] == '*' ? ends_with(name, pattern + 1) : strcmp(name, pattern) == 0;
+}
+
 static bool is_left_out(const kp_backup_job *job, const kp_tree *tree, const char *path)
 {
 	const char *name = name_of(path);
 
 	if (strncmp(name, ".bell-", 6) == 0 || strcmp(name, ".heartbeat") == 0)
 		return true;
-	for (size_t i = 0; i < job->options->left_out_count; i++) {
-		const char *pattern = job->options->left_out[i];
-
-		if (pattern[0] == '*' ? ends_with(name, pattern + 1) : strcmp(name, pattern) == 0)
+	for (size_t i = 0; i < job->options->left_out_count; i++)
+		if (is_meant(job->options->left_out[i], path))
 			return true;
-	}
 	return is_beside_database(tree, path);
 }
 

@@ -38,7 +38,8 @@ enum { KEY_IDS_MAX = 64, SAME_SECOND_MAX = 999 };
 _Static_assert(KP_BACKUP_NAME_SIZE == sizeof((keep_backup_result *)0)->name, "one name");
 
 /* Invariant 1, and what is made again from what is there. */
-static const char *const left_out[] = {KEY_FILE, KEY_FILE ".*", "*.vectors", "transfer.json"};
+static const char *const left_out[] = {"/" KEY_FILE, "/" KEY_FILE ".*", "/assistant/*.vectors",
+				       "/transfer.json"};
 
 /* The public headers are read by C++, too, which has no _Atomic. */
 static const _Atomic int *flag_of(const volatile int *cancelled)
