@@ -26,9 +26,9 @@ extern "C" {
  */
 
 /* `data` is any text or JSON, at most 64 KiB; it is not kept in memory afterwards. expires_at 0:
-   never. Replaces what was there; DENIED when that is under a key that is not given (remove it
-   first). Audited. INVALID: a type other than oauth_token, api_key, app_password, or no data;
-   FULL: too much of it. */
+   never. Replaces what was there; DENIED when that is under a key that is not given, CORRUPT
+   when it is damaged (remove it first). Audited. INVALID: a type other than oauth_token, api_key,
+   app_password, or no data; FULL: too much of it. */
 KEEP_API keep_status keep_assistant_put_credential(keep_assistant *assistant, keep_bytes service,
 						   keep_bytes credential_type, keep_bytes data,
 						   int64_t expires_at, const keep_actor *actor,
@@ -147,7 +147,7 @@ KEEP_API keep_status keep_assistant_undefine_setting(keep_assistant *assistant, 
  * text), required (not empty). An empty text is "no value" where the setting is not required: as
  * reset. The mask *** of a sensitive one is refused. Stored and audited in one transaction, old and
  * new value without secrets and cut at 200 bytes. A sensitive value that is under a key that is not
- * given is not replaced: DENIED until it was reset.
+ * given, or damaged, is not replaced: DENIED or CORRUPT until it was reset.
  */
 KEEP_API keep_status keep_assistant_set_setting(keep_assistant *assistant, keep_bytes key,
 						keep_bytes value, const keep_actor *actor,

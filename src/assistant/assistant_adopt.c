@@ -3,8 +3,8 @@
  *
  *     open the file read-only ► is it the source's? ► one writing transaction:
  *         the store is new ► credentials first ► each known table, row by row ► unknown tables ►
- *         did the file stay as it was? ► an entry in the audit log ► commit
- *     ► the words and vectors that search derives from documents
+ *         documents are to be folded in anew ► did the file stay as it was? ► an entry in the
+ *         audit log ► commit
  *
  * Invariants:
  *   1. All or nothing, from one moment of the file, which is never changed (sql/foreign.c).
@@ -14,7 +14,9 @@
  *   3. Rows get new ids, in the order of the old ones: messages in the order of their numbers.
  *   4. The agents of a new store give way to the source's, and its prompts and settings to those of
  *      the same key.
- *   5. It may run more than once (sql.h: kp_apply), so it makes its report anew each time.
+ *   5. Search finds what was adopted as soon as it is committed: vectors have their numbers, and
+ *      words that are not folded in yet are read one by one (text_search.c).
+ *   6. It may run more than once (sql.h: kp_apply), so it makes its report anew each time.
  *
  * What it does not do: decide what a value means (the other files do, each for its tables).
  *
@@ -118,9 +120,12 @@ static keep_status format_select(keep_buffer *sql, const char *name, bool has_ro
 	if (status == KEEP_OK)
 		status = kp_buffer_append_text(sql, "\"", err);
 	if (status == KEEP_OK && has_rowid)
-		status = kp_buffer_append_text(
-			sql, by_time ? " ORDER BY kp_time_ms(timestamp), rowid" : " ORDER BY rowid",
-			err);
+		status = kp_buffer_append_text(sql,
+					       by_time ? " ORDER BY kp_time_ms(" KP_TAKING_ZONED
+							 "), kp_time_rest(" KP_TAKING_ZONED
+							 "), rowid"
+						       : " ORDER BY rowid",
+					       err);
 	return status;
 }
 
@@ -257,6 +262,7 @@ static keep_status note_adoption(struct adoption *adoption, kp_lease *lease, kee
 static keep_status apply_tables(struct adoption *adoption, struct tables *tables)
 {
 	kp_taking *taking = &adoption->taking;
+	kp_text_mark mark;
 	keep_status status = read_tables(taking, tables);
 
 	if (status == KEEP_OK)
@@ -271,6 +277,8 @@ static keep_status apply_tables(struct adoption *adoption, struct tables *tables
 	taking->table = adoption->tables;
 	status = take_tables(taking, tables);
 	adoption->table_count = tables->count;
+	if (status == KEEP_OK && taking->has_documents)
+		status = kp_text_index_reset(taking->lease, &kp_document_text, &mark, taking->err);
 	if (status == KEEP_OK)
 		status = kp_foreign_confirm(adoption->source, taking->err);
 	return status == KEEP_OK ? note_adoption(adoption, taking->lease, taking->err) : status;
@@ -286,7 +294,7 @@ static keep_status apply_adoption(void *ctx, kp_lease *lease, keep_error *err)
 
 	if (!tables)
 		return kp_fail_memory(err, "the tables' names");
-	kp_arena_release(&taking->arena); /* invariant 5 */
+	kp_arena_release(&taking->arena); /* invariant 6 */
 	*taking = (kp_taking){.assistant = adoption->assistant,
 			      .lease = lease,
 			      .source = adoption->source,

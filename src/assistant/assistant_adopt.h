@@ -14,6 +14,12 @@
 
 #define KP_TAKING_COLUMNS_MAX 2000 /* SQLite's own limit */
 #define KP_TAKING_REMARKS_MAX 64
+/* SQL of the column timestamp with a zone: without one it is UTC, so that all of the source's forms
+   are in one order. */
+#define KP_TAKING_ZONED                                                                            \
+	"CASE WHEN substr(timestamp, 11, 1) = 'T' AND instr(substr(timestamp, 20), '+') = 0 "      \
+	"AND instr(substr(timestamp, 20), '-') = 0 AND instr(timestamp, 'Z') = 0 "                 \
+	"THEN timestamp || 'Z' ELSE timestamp END"
 
 typedef struct kp_taking_remark {
 	const char *table; /* of the whole adoption */
@@ -33,6 +39,7 @@ typedef struct kp_taking {
 	kp_arena row_arena; /* of one row */
 	keep_buffer json;
 	keep_bytes zone;           /* user.timezone of the source; or absent */
+	bool has_documents;        /* one was adopted: its words are folded in later */
 	keep_adopted_table *table; /* the one under way, in the report */
 	const kp_record *record;   /* what `insert` inserts */
 	kp_sql_stmt *insert;
@@ -50,6 +57,7 @@ typedef struct kp_taking_row {
 	int64_t rowid;
 	int count; /* columns, the first one included */
 	keep_status status;
+	bool hides_value; /* the column value is a secret: in no row of adopted_rows */
 	bool placed[KP_TAKING_COLUMNS_MAX + 1];
 } kp_taking_row;
 

@@ -1,12 +1,13 @@
 -- Adoption of another program's assistant.db: assistant_adopt*.c. Once in a store's life.
 
 -- name: adopt_find_content
--- Is there anything but what a new store holds? Stops at the first row.
+-- Is there anything but what a new store holds, or was an agent changed? Stops at the first row.
 SELECT CASE WHEN EXISTS (SELECT 1 FROM conversations) OR EXISTS (SELECT 1 FROM agent_tasks)
   OR EXISTS (SELECT 1 FROM cron_jobs) OR EXISTS (SELECT 1 FROM future_tasks)
   OR EXISTS (SELECT 1 FROM job_executions) OR EXISTS (SELECT 1 FROM service_credentials)
   OR EXISTS (SELECT 1 FROM search_index) OR EXISTS (SELECT 1 FROM adopted_rows)
-  OR EXISTS (SELECT 1 FROM prompt_revisions) THEN 1 ELSE 0 END;
+  OR EXISTS (SELECT 1 FROM prompt_revisions)
+  OR EXISTS (SELECT 1 FROM audit_log WHERE event_type = 'agent_change') THEN 1 ELSE 0 END;
 
 -- name: adopt_other
 INSERT INTO adopted_rows (source_table, data) VALUES ($1, $2);

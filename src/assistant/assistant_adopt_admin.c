@@ -10,7 +10,8 @@
  *      keep_assistant_set_setting ask; what does not is left out, and kept aside unless it may be a
  *      secret.
  *   3. Entries of the audit log enter the chain in the order of (timestamp, id).
- *   4. A vector has as many numbers as its bytes say; bytes that are no vector are kept aside.
+ *   4. A vector has as many numbers as its bytes say, and is counted among its model's as one that
+ *      was indexed; bytes that are no vector (a number that is not finite, all 0) are kept aside.
  *
  * Tests: tests/contract/test_assistant_adopt.c.
  */
@@ -169,6 +170,14 @@ static void hide_value(kp_taking_row *row, keep_setting *setting, keep_buffer *t
 	setting->key_id = keep_bytes_of(key_id);
 }
 
+/* A row that is no setting; what may be a secret goes without its value. */
+static void keep_setting_aside(kp_taking_row *row, const keep_setting *setting)
+{
+	row->hides_value = setting->is_sensitive;
+	kp_taking_keep_whole(row, "a setting without a usable key was kept aside, without its "
+				  "value if that is sensitive");
+}
+
 void kp_take_setting(kp_taking_row *row)
 {
 	static const char *const keys[] = {"key", NULL};
@@ -181,7 +190,7 @@ void kp_take_setting(kp_taking_row *row)
 	kp_taking_fill(row, &kp_setting_record, &setting);
 	setting.key_id = setting.default_key_id = (keep_bytes){NULL, 0};
 	if (row->status == KEEP_OK && kp_check_key("key", setting.key, NULL) != KEEP_OK) {
-		kp_taking_note(row, "a setting without a usable key was left out");
+		keep_setting_aside(row, &setting);
 		return;
 	}
 	check_definition(row, &setting);
@@ -193,6 +202,8 @@ void kp_take_setting(kp_taking_row *row)
 				     KP_VALUES(kp_text_value(setting.key)), NULL, row->taking->err);
 	if (kp_taking_insert(row, &kp_setting_record, &setting, NULL))
 		kp_taking_keep_rest(row, keys);
+	else
+		keep_setting_aside(row, &setting);
 	keep_buffer_release(&token);
 }
 
@@ -221,27 +232,54 @@ void kp_take_audit(kp_taking_row *row)
 /* Invariant 4. */
 static void read_vector(kp_taking_row *row, keep_search_document *document)
 {
-	size_t len = document->embedding.len;
+	size_t count = 0;
 
-	document->has_dimensions = false;
-	document->dimensions = 0;
+	document->has_dimensions = document->has_vector_change = false;
+	document->dimensions = document->vector_change = 0;
 	if (!document->embedding.data)
 		return;
-	if (!len || len % sizeof(float)) {
+	if (kp_check_vector("embedding", document->embedding, &count, NULL) != KEEP_OK) {
 		document->embedding = (keep_bytes){NULL, 0};
 		kp_taking_place(row, "embedding", false);
 		kp_taking_note(row, "bytes that are no vector were kept aside");
 		return;
 	}
 	document->has_dimensions = true;
-	document->dimensions = (int64_t)(len / sizeof(float));
+	document->dimensions = (int64_t)count;
 	document->model = row->taking->model;
+}
+
+/* Among its model's vectors, if it has as many numbers as they have. */
+static void count_vector(kp_taking_row *row, const keep_search_document *document, int64_t id)
+{
+	kp_taking *taking = row->taking;
+	int64_t change = 0;
+	keep_status status;
+
+	if (row->status != KEEP_OK || !id)
+		return;
+	taking->has_documents = true;
+	if (!document->embedding.data)
+		return;
+	status = kp_vector_added(taking->lease, document->model, document->dimensions, false,
+				 &change, taking->err);
+	if (status == KEEP_OK)
+		status = kp_lease_queue(taking->lease, KP_ASSISTANT_SET_VECTOR_CHANGE,
+					KP_VALUES(kp_int_value(id), kp_int_value(change)),
+					taking->err);
+	if (status == KEEP_CONFLICT) {
+		kp_taking_note(row, "a vector with another number of numbers than its model's "
+				    "first is there, and is not found");
+		status = KEEP_OK;
+	}
+	row->status = status;
 }
 
 void kp_take_document(kp_taking_row *row)
 {
 	static const char *const keys[] = {"source", "source_id", NULL};
 	keep_search_document document = {.indexed_at = row->taking->now_ms};
+	int64_t id = 0;
 
 	kp_taking_fill(row, &kp_search_document_record, &document);
 	document.model = (keep_bytes){NULL, 0};
@@ -252,5 +290,6 @@ void kp_take_document(kp_taking_row *row)
 		kp_taking_keep_whole(row, "a row without a usable id was kept whole");
 		return;
 	}
-	kp_taking_store(row, &kp_search_document_record, &document, keys, NULL);
+	kp_taking_store(row, &kp_search_document_record, &document, keys, &id);
+	count_vector(row, &document, id);
 }

@@ -411,6 +411,8 @@ static bool is_in(const char *name, const char *const *names)
 /* Invariant 3. */
 static bool is_secret(const kp_taking_row *row, const char *name)
 {
+	if (row->hides_value && strcmp(name, "value") == 0)
+		return true;
 	return strcmp(row->table, "service_credentials") == 0 &&
 	       strcmp(name, "credential_data") == 0;
 }
@@ -486,6 +488,7 @@ static keep_status handle_row(kp_taking_row *row, kp_foreign_rows *rows, kp_taki
 	row->count = kp_foreign_count(rows);
 	row->status = kp_foreign_value_at(rows, 0, &rowid, taking->err);
 	row->rowid = rowid.kind == KP_FOREIGN_INTEGER ? rowid.integer : 0;
+	row->hides_value = false;
 	memset(row->placed, 0, (size_t)row->count);
 	taking->table->rows++;
 	if (row->status == KEEP_OK)

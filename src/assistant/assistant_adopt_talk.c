@@ -268,12 +268,6 @@ static void take_message(kp_taking_row *row)
 	kp_taking_keep_rest(row, keys);
 }
 
-/* A time without a zone is UTC: invariant 1 needs all of the source's forms in one order. */
-#define ZONED                                                                                      \
-	"CASE WHEN substr(timestamp, 11, 1) = 'T' AND instr(substr(timestamp, 20), '+') = 0 "      \
-	"AND instr(substr(timestamp, 20), '-') = 0 AND instr(timestamp, 'Z') = 0 "                 \
-	"THEN timestamp || 'Z' ELSE timestamp END"
-
 keep_status kp_take_messages(kp_taking *taking, const char *table)
 {
 	struct kp_taking_talk talk = {.seq = 0};
@@ -282,7 +276,8 @@ keep_status kp_take_messages(kp_taking *taking, const char *table)
 	taking->talk = &talk;
 	status = kp_taking_each(taking, table,
 				"SELECT rowid, * FROM messages ORDER BY conversation_id, "
-				"kp_time_ms(" ZONED "), kp_time_rest(" ZONED "), rowid",
+				"kp_time_ms(" KP_TAKING_ZONED "), "
+				"kp_time_rest(" KP_TAKING_ZONED "), rowid",
 				take_message);
 	if (status == KEEP_OK)
 		status = end_talk(taking, &talk);

@@ -100,6 +100,8 @@ keep_status kp_audit_append(kp_lease *lease, keep_audit_entry *entry,
  */
 keep_status kp_audit_seal(kp_lease *lease, int64_t before_ms, size_t limit, int64_t now_ms,
 			  int64_t *removed, keep_error *err) KEEP_MUST_CHECK;
+/* A time after which an entry is dated ahead: that says nothing of its age. */
+int64_t kp_audit_ahead(int64_t now_ms);
 /*
  * For walks over the whole log in bounded memory: the rows of a statement of the log, oldest first,
  * with the number of rows that are wanted as its last parameter. They end after KP_AUDIT_BATCH rows

@@ -126,6 +126,13 @@ ORDER BY seq LIMIT $10;
 -- name: audit_behind
 SELECT * FROM audit_log WHERE seq > $1 ORDER BY seq LIMIT $2;
 
+-- name: next_dated_audit_entry only sqlite
+-- The time of the first entry behind $1 that is not dated after $2. The plus: retention.sql.
+SELECT "timestamp" FROM audit_log WHERE seq > $1 AND +"timestamp" <= $2 ORDER BY seq LIMIT 1;
+
+-- name: next_dated_audit_entry only postgres
+SELECT "timestamp" FROM audit_log WHERE seq > $1 AND "timestamp" <= $2 ORDER BY seq LIMIT 1;
+
 -- name: last_audit_seq
 SELECT max(seq) FROM audit_log;
 

@@ -47,20 +47,54 @@ keep_status kp_audit_anchor_json(const keep_audit_anchor *anchor, keep_buffer *o
 	return kp_json_finish(&writer, err);
 }
 
-/* Invariant 1: how many of a batch go. */
-static size_t count_old(const kp_audit_batch *batch, int64_t before_ms, int64_t now_ms)
+int64_t kp_audit_ahead(int64_t now_ms)
 {
-	size_t old = 0;
+	return now_ms > KEEP_TIME_MAX - DAY_MS ? KEEP_TIME_MAX : now_ms + DAY_MS;
+}
 
+/* Whether the first entry behind `seq` that is not dated ahead is old. */
+static keep_status is_old_behind(kp_lease *lease, int64_t seq, int64_t before_ms, int64_t now_ms,
+				 bool *is_old, keep_error *err)
+{
+	kp_sql_stmt *stmt = NULL;
+	kp_value time = {.is_null = true};
+	bool has_row = false;
+	keep_status status = kp_lease_bind(
+		lease, KP_ASSISTANT_NEXT_DATED_AUDIT_ENTRY,
+		KP_VALUES(kp_int_value(seq), kp_time_value(kp_audit_ahead(now_ms))), &stmt, err);
+
+	if (status == KEEP_OK)
+		status = kp_sql_step(stmt, &has_row, err);
+	if (status == KEEP_OK && has_row)
+		status = kp_sql_column(stmt, 0, KP_TIME, &time, err);
+	*is_old = status == KEEP_OK && !time.is_null && time.integer < before_ms;
+	kp_sql_reset(stmt);
+	return status;
+}
+
+/* Invariant 1: how many of a batch go. Of those at its end that are dated ahead, what is behind
+   the batch decides. */
+static keep_status count_old(kp_lease *lease, const kp_audit_batch *batch, int64_t before_ms,
+			     int64_t now_ms, size_t *old, keep_error *err)
+{
+	bool is_old = false;
+	keep_status status = KEEP_OK;
+
+	*old = 0;
 	for (size_t i = 0; i < batch->count; i++) {
 		int64_t time_ms = batch->items[i].timestamp;
 
 		if (time_ms < before_ms)
-			old = i + 1;
-		else if (time_ms <= now_ms + DAY_MS)
-			break;
+			*old = i + 1;
+		else if (time_ms <= kp_audit_ahead(now_ms))
+			return KEEP_OK;
 	}
-	return old;
+	if (*old < batch->count)
+		status = is_old_behind(lease, batch->items[batch->count - 1].seq, before_ms, now_ms,
+				       &is_old, err);
+	if (is_old)
+		*old = batch->count;
+	return status;
 }
 
 /* Invariant 4. */
@@ -182,8 +216,8 @@ static keep_status seal_batch(kp_lease *lease, int64_t before_ms, size_t limit, 
 		status = kp_fail(err, KEEP_CORRUPT, "audit_log: entry %lld: %s",
 				 (long long)batch.broken_seq, batch.why.message);
 	if (status == KEEP_OK)
-		count = count_old(&batch, before_ms, now_ms);
-	if (count)
+		status = count_old(lease, &batch, before_ms, now_ms, &count, err);
+	if (status == KEEP_OK && count)
 		status = seal(lease, anchor_count ? anchors : &none, batch.items, count, now_ms,
 			      err);
 	*removed += (int64_t)count;

@@ -11,8 +11,7 @@
  *   2. An access that fails (no such credential, no key that fits, a damaged token) is noted as
  *      well, by the same transaction.
  *   3. A failed decryption is DENIED or CORRUPT and leaves the row as it is. put refuses to replace
- *      what another key may still read: that takes keep_assistant_remove_credential first. A token
- *      that no key can read, because it is none, is replaced.
+ *      what it cannot read: that takes keep_assistant_remove_credential first.
  *   4. Plain data is in buffers that are wiped, and in the caller's memory, and nowhere else.
  *
  * What it does not do: renew what expires; keep_assistant_expiring_credentials tells what will.
@@ -101,7 +100,9 @@ static keep_status check_replaced(const struct access *access, const keep_servic
 	if (status == KEEP_DENIED && access->assistant->keys)
 		return kp_fail(err, status,
 			       "%s: no given key reads what is stored: remove it first", what);
-	return status == KEEP_CORRUPT ? KEEP_OK : status;
+	if (status == KEEP_CORRUPT)
+		return kp_fail(err, status, "%s: what is stored is damaged: remove it first", what);
+	return status;
 }
 
 static keep_status apply_put(void *ctx, kp_lease *lease, keep_error *err)

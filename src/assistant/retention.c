@@ -278,7 +278,7 @@ static keep_status count_audit(struct run *run, kp_lease *lease, int64_t *count,
 	bool found = false;
 	keep_status status = kp_lease_int(
 		lease, KP_ASSISTANT_FIRST_YOUNG_AUDIT_ENTRY,
-		KP_VALUES(kp_time_value(before_ms), kp_time_value(run->now_ms + DAY_MS)),
+		KP_VALUES(kp_time_value(before_ms), kp_time_value(kp_audit_ahead(run->now_ms))),
 		&first_young, &found, err);
 
 	if (status == KEEP_OK)

@@ -12,8 +12,8 @@
  *   3. A sensitive value is stored encrypted. It is shown as the mask in lists, in definitions and
  *      in the audit log; only keep_assistant_get_setting answers it, after the entry of that access
  *      is stored. So a store that was opened for reading only does not answer it: DENIED.
- *   4. A sensitive value that no given key reads is not overwritten: DENIED until it was reset. One
- *      that no key can read, because it is no token, is.
+ *   4. A sensitive value that cannot be read is not overwritten: DENIED (no given key reads it) or
+ *      CORRUPT (it is no token) until it was reset.
  *   5. What is stored and is not of its type, which only another program can have written, is
  *      CORRUPT when it is asked for, and does not keep a list from being answered. A number that
  *      retention goes by (kp_setting_integer) must be allowed as well.
@@ -480,9 +480,8 @@ static keep_status clear_value(kp_lease *lease, const keep_setting *setting,
 }
 
 /* Invariant 4. */
-static keep_status encrypt_value(const struct change *change, kp_lease *lease,
-				 const keep_setting *setting, keep_bytes value, keep_buffer *token,
-				 char key_id[KP_KEY_ID_SIZE], keep_error *err)
+static keep_status check_replaced(const struct change *change, const keep_setting *setting,
+				  keep_error *err)
 {
 	keep_buffer room = KEEP_BUFFER_INIT;
 	keep_bytes old = {NULL, 0};
@@ -495,9 +494,11 @@ static keep_status encrypt_value(const struct change *change, kp_lease *lease,
 			       "setting '%" KP_PRI "': no given key reads what is stored: reset it "
 			       "first",
 			       KP_ARG(setting->key));
-	if (status != KEEP_OK && status != KEEP_CORRUPT)
-		return status;
-	return kp_assistant_encrypt(change->assistant, lease, value, token, key_id, err);
+	if (status == KEEP_CORRUPT)
+		return kp_fail(err, status,
+			       "setting '%" KP_PRI "': what is stored is damaged: reset it first",
+			       KP_ARG(setting->key));
+	return status;
 }
 
 static keep_status set_value(const struct change *change, kp_lease *lease,
@@ -513,7 +514,9 @@ static keep_status set_value(const struct change *change, kp_lease *lease,
 	keep_status status = KEEP_OK;
 
 	if (setting->is_sensitive)
-		status = encrypt_value(change, lease, setting, value, &token, key_id, err);
+		status = check_replaced(change, setting, err);
+	if (status == KEEP_OK && setting->is_sensitive)
+		status = kp_assistant_encrypt(change->assistant, lease, value, &token, key_id, err);
 	if (status == KEEP_OK)
 		status = store_value(lease, setting->key,
 				     setting->is_sensitive ? kp_buffer_bytes(&token) : value,
@@ -536,9 +539,11 @@ static keep_status change_one(const struct change *change, kp_lease *lease,
 	is_nothing = is_nothing && !setting.is_required;
 	if (status == KEEP_OK && !is_nothing)
 		status = kp_setting_check(&setting, given->value, NULL, err);
-	if (status == KEEP_OK && !is_nothing && change->only_checked && setting.is_sensitive)
-		status = kp_assistant_may_encrypt(change->assistant, lease, err);
-	else if (status == KEEP_OK && is_nothing && !change->only_checked)
+	if (status == KEEP_OK && !is_nothing && change->only_checked && setting.is_sensitive) {
+		status = check_replaced(change, &setting, err);
+		if (status == KEEP_OK)
+			status = kp_assistant_may_encrypt(change->assistant, lease, err);
+	} else if (status == KEEP_OK && is_nothing && !change->only_checked)
 		status = clear_value(lease, &setting, change->actor, err);
 	else if (status == KEEP_OK && !change->only_checked)
 		status = set_value(change, lease, &setting, given->value, err);

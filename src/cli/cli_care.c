@@ -12,7 +12,7 @@
  */
 #include "cli/cli.h"
 #include "keep/operations.h"
-#include "sql/sql.h"
+#include "sql/foreign.h"
 #include "vault/vault.h"
 
 #include <stdlib.h>
@@ -140,7 +140,7 @@ int cli_migrate_main(int argc, char **argv)
 
 /* ---------------------------------------------------------------- import */
 
-/* Which store's file is it? By the columns that only one of them has. */
+/* Which store's file is it? By the columns that only one of them has. Nothing is made beside it. */
 static keep_status find_store(const char *file, const char **store, keep_error *err)
 {
 	static const char sql[] =
@@ -148,24 +148,24 @@ static keep_status find_store(const char *file, const char **store, keep_error *
 		"'chat_jid'), "
 		"(SELECT count(*) FROM pragma_table_info('conversations') WHERE name = "
 		"'conversation_id')";
-	const kp_sql_options options = {
-		.location = file, .read_only = true, .journal = KP_JOURNAL_AS_IS};
-	kp_sql_conn *conn = NULL;
-	kp_sql_stmt *stmt = NULL;
-	int64_t is_gateway = 0, is_assistant = 0;
-	bool has_row = false;
-	keep_status status = kp_sql_open(&kp_sql_sqlite, &options, &conn, err);
+	kp_foreign *source = NULL;
+	kp_foreign_rows *rows = NULL;
+	kp_foreign_value gateway = {.kind = KP_FOREIGN_NULL}, assistant = gateway;
+	bool has_row = false, is_gateway = false, is_assistant = false;
+	keep_status status = kp_foreign_open(file, &source, err);
 
 	if (status == KEEP_OK)
-		status = kp_sql_prepare(conn, sql, &stmt, err);
+		status = kp_foreign_select(source, sql, &rows, err);
 	if (status == KEEP_OK)
-		status = kp_sql_step(stmt, &has_row, err);
+		status = kp_foreign_step(rows, &has_row, err);
 	if (status == KEEP_OK)
-		status = kp_sql_column_int(stmt, 0, &is_gateway, err);
+		status = kp_foreign_value_at(rows, 0, &gateway, err);
 	if (status == KEEP_OK)
-		status = kp_sql_column_int(stmt, 1, &is_assistant, err);
-	kp_sql_finish(&stmt);
-	kp_sql_close(&conn);
+		status = kp_foreign_value_at(rows, 1, &assistant, err);
+	is_gateway = gateway.kind == KP_FOREIGN_INTEGER && gateway.integer != 0;
+	is_assistant = assistant.kind == KP_FOREIGN_INTEGER && assistant.integer != 0;
+	kp_foreign_finish(&rows);
+	kp_foreign_close(&source);
 	*store = is_gateway ? "gateway" : "assistant";
 	if (status == KEEP_OK && !is_gateway && !is_assistant)
 		status = kp_fail(err, KEEP_CONFLICT,

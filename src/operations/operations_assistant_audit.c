@@ -8,7 +8,8 @@
 #include <string.h>
 
 #define ENTRY_INPUTS(place_)                                                                       \
-	KP_NEEDED_TEXT(place_, "event_type", "What kind of thing: tool_execution, web_request …"), \
+	KP_NEEDED_TEXT(place_, "event_type",                                                       \
+		       "What kind of thing: tool_execution, web_request and such."),               \
 		KP_OTHER(TEXT, "action", "What was done, in a word or two."),                      \
 		KP_OTHER(TEXT, "service_name", "The service that it is about."),                   \
 		KP_OTHER(TEXT, "agent_name", "The agent that did it."),                            \

@@ -24,14 +24,14 @@ static const char *const role_words[] = {"user", "assistant", "system", "tool", 
 		KP_FLAG("is_internal", "A remark for transparency: never context, never counted.")
 
 static const kp_input find_inputs[] = {
-	KP_NEEDED_TEXT(1, "channel", "The channel: webui, whatsapp, slack …"),
+	KP_NEEDED_TEXT(1, "channel", "The channel: webui, whatsapp, slack and such."),
 	KP_NEEDED_TEXT(2, "contact", "Whom it is with, as the channel names them."),
 	KP_OTHER_NUMBER("idle_limit_ms", "0",
 			"One whose last message is older gets a successor; 0: never."),
 	KP_NOW,
 };
 static const kp_input add_inputs[] = {
-	KP_NEEDED_TEXT(1, "channel", "The channel: webui, whatsapp, slack …"),
+	KP_NEEDED_TEXT(1, "channel", "The channel: webui, whatsapp, slack and such."),
 	KP_OTHER_AT(2, "contact_identifier", "Whom it is with, as the channel names them."),
 	KP_OTHER(TEXT, "conversation_id", "Its name; a new UUID when left out."),
 	KP_OTHER(OBJECT, "metadata", "What is kept with it."),

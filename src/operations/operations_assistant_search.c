@@ -8,7 +8,7 @@
 #include "operations/operations_assistant.h"
 
 #define DOCUMENT_INPUTS(source_place_, id_place_)                                                  \
-	KP_NEEDED_TEXT(source_place_, "source", "Where it comes from: notion, gmail …"),           \
+	KP_NEEDED_TEXT(source_place_, "source", "Where it comes from: notion, gmail and such."),   \
 		KP_NEEDED_TEXT(id_place_, "source_id", "Its id there."),                           \
 		KP_OTHER(TEXT, "title", "Its title."), KP_OTHER_LONG("content", "Its text."),      \
 		KP_OTHER(OBJECT, "metadata", "What is kept with it."),                             \
@@ -43,6 +43,9 @@ static const kp_input find_inputs[] = {
 	KP_LIMIT_OF("10", KEEP_SEARCH_LIMIT_MAX),
 };
 
+static const kp_member many_members[] = {
+	{"outcome", KP_KIND_TEXT, "added, changed, unchanged or shorter.", NULL},
+};
 static const kp_member find_members[] = {
 	{"matches", KP_KIND_ARRAY,
 	 "Best first, each {\"document\", \"snippet\", \"score\", \"text_rank\", \"vector_rank\", "
@@ -145,8 +148,9 @@ static keep_status run_index_many(kp_call *call, keep_error *err)
 	kp_call_open_rows(call);
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
 		kp_call_row_begin(call);
-		kp_json_put_text(kp_call_writer(call),
-				 keep_bytes_of(keep_indexed_name(indexed[i])));
+		kp_json_open_object(kp_call_writer(call));
+		kp_call_put_text(call, "outcome", keep_bytes_of(keep_indexed_name(indexed[i])));
+		kp_json_close_object(kp_call_writer(call));
 		status = kp_call_row_end(call, err);
 	}
 	kp_call_close_rows(call);
@@ -256,7 +260,8 @@ static const kp_operation operations[] = {
 	 .sentence = "Make many documents findable, in one transaction.",
 	 KP_INPUTS(many_inputs),
 	 .result = KP_RESULT_ROWS,
-	 .result_sentence = "Of each: added, changed, unchanged or shorter.",
+	 .result_sentence = "What became of each, in their order.",
+	 KP_MEMBERS(many_members),
 	 KP_OUTCOMES(index_outcomes),
 	 .changes = true,
 	 .run = run_index_many},

@@ -20,9 +20,12 @@
  * committing.
  *   5. PRAGMA synchronous is what the transaction asks for, before it begins: FULL, but NORMAL for
  *      KP_SQL_WRITE_SOON in WAL mode, where the next FULL commit syncs the log with all before it.
+ *   6. A connection on which SQLite itself rolled back a transaction, inside of a statement, is
+ *      broken.
  *
  * Held by tests/contract/test_sqlite_open.c, tests/contract/test_sqlite_beside.c,
- * tests/torture/test_sqlite_faults.c and tests/torture/test_wal_race.c.
+ * tests/torture/test_sqlite_faults.c, tests/torture/test_wal_race.c and, for 6,
+ * tests/torture/test_assistant_search_faults.c.
  */
 #include "sql/sqlite_driver.h"
 
@@ -138,7 +141,9 @@ void kp_sqlite_rollback(kp_sql_conn *base)
 	if (!sqlite3_get_autocommit(conn->db) &&
 	    kp_sqlite_run_fixed(conn, KP_SQLITE_ROLLBACK, &err) != KEEP_OK)
 		kp_log(KEEP_LOG_WARNING, "rollback: %s", err.message);
-	if (!sqlite3_get_autocommit(conn->db))
+	/* What SQLite rolled back inside of a statement a virtual table may not have heard of: FTS5
+	   then works on with words of rows that are gone. A new connection knows the file alone. */
+	if (!sqlite3_get_autocommit(conn->db) || conn->lost != KEEP_OK)
 		base->broken = true;
 	base->in_transaction = false;
 	conn->lost = KEEP_OK;

@@ -15,6 +15,8 @@ from keep_cli import SECONDS, SOURCE, CliTest, psql, server_url
 SECRET = "sk-that-nobody-may-see"
 KEY_A = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
 KEY_B = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+HELLO_UNDER_A = ("gAAAAAAdwJ6wi79tyeC2doFxhb2ROWHoqAeKOTvAbOrQjnLZuYGOdRVPeXReqEbKeWEnDAUjjEaK-WV3Nc4dKlEAeLSfkctwig"
+                 "==")
 
 
 class CareTest(CliTest):
@@ -203,25 +205,55 @@ class Import(CareTest):
         with sqlite3.connect(self.path("other.db")) as connection:
             connection.execute("CREATE TABLE x (a)")
         connection.close()
-        self.refused(10, "the file './text' is too short", "import", "home", "text")
+        self.refused(3, "not a SQLite database", "import", "home", "text")
         self.refused(4, "other.db: no layout that Keep knows", "import", "home", "other.db")
         self.refused(1, "", "import", "home", "nowhere.db")
         self.refused(2, "import: FILE: missing", "import", "home")
         self.refused(2, "import: HOME: missing", "import")
         self.assertEqual(sorted(os.listdir(self.path("home"))), ["home.json", "vault.key"])
 
-    def test_the_assistants_file_needs_its_key(self):
-        with open(os.path.join(SOURCE, "tests/contract/test_assistant_adopt.c"), encoding="utf-8") as file:
-            self.assertIn("source_assistant.sql", file.read())
-        before = self.make("assistant.db", "source_assistant.sql")
-        status, out, err = self.keep("import", "home", "assistant.db", "--json", "--model", "m")
-        self.assertIn(status, (0, 5), err)
-        if status == 0:
-            self.assertIn("conversations", [table["table"] for table in json.loads(out)["tables"]])
-        else:
-            self.assertEqual(err.count(b"\n"), 1)
+    def make_assistant(self, name):
+        self.make(name, "source_assistant.sql")
+        with sqlite3.connect(self.path(name)) as connection:
+            connection.execute("INSERT INTO service_credentials (service_name, credential_type, credential_data) "
+                               "VALUES ('mail', 'api_key', ?)", (HELLO_UNDER_A,))
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def test_the_assistants_file_is_taken_over_as_it_is_told(self):
+        before = self.make_assistant("assistant.db")
+        with open(self.path("home/vault.key"), "a", encoding="ascii") as file:
+            file.write(KEY_A + "\n")
+        told = json.loads(self.ok("import", "home", "assistant.db", "--json", "--model", "m"))
+        tables = {table["table"]: table for table in told["tables"]}
+        with sqlite3.connect(self.path("assistant.db")) as source:
+            for name, table in tables.items():
+                rows, = source.execute(f"SELECT count(*) FROM {name}").fetchone()
+                self.assertEqual(table["rows"], rows, name)
+                self.assertEqual(table["adopted"] + table["kept"], rows, name)
+        source.close()
+        with sqlite3.connect(self.path("home/assistant/assistant.db")) as store:
+            for name in ("conversations", "messages", "agent_tasks", "cron_jobs", "future_tasks", "job_executions",
+                         "service_credentials", "search_index"):
+                rows, = store.execute(f"SELECT count(*) FROM {name}").fetchone()
+                self.assertEqual(tables[name]["adopted"], rows, name)
+        store.close()
+        self.assertTrue(any(remark.startswith("agent_tasks: ") for remark in told["remarks"]))
+        self.assertEqual(self.ok("assistant", "get-credential", "home", "mail"), b"hello\n")
+        self.assertIn(b"p1", self.ok("assistant", "find", "home", "tea"))
         with open(self.path("assistant.db"), "rb") as file:
             self.assertEqual(file.read(), before)
+        self.refused(4, "the assistant has content already", "import", "home", "assistant.db")
+
+    def test_the_assistants_file_needs_its_key_and_nothing_is_made_beside_it(self):
+        before = self.make_assistant("assistant.db")
+        self.refused(5, "", "import", "home", "assistant.db")
+        with open(self.path("assistant.db"), "rb") as file:
+            self.assertEqual(file.read(), before)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["assistant.db", "home"])
+        self.assertEqual(json.loads(self.ok("assistant", "list-conversations", "home", "--json"))["conversations"], [])
 
 
 if __name__ == "__main__":

@@ -85,6 +85,36 @@ static keep_assistant *adopt_fresh(keep_memory *memory, keep_adoption_report *re
 
 #define assert_sql(sql, expected) assert_string_equal(assistant_sql(sql), expected)
 
+/* Every row is told of once, and the tables hold what is told. */
+static void assert_report_is_true(const keep_adoption_report *report)
+{
+	/* What a new store, or the adoption itself, has of its own: not the source's. */
+	static const struct {
+		const char *table, *rows;
+	} tables[] = {
+		{"conversations", "conversations"},
+		{"messages", "messages"},
+		{"conversation_memory", "conversation_memory"},
+		{"agent_definitions", "agent_definitions"},
+		{"agent_tasks", "agent_tasks"},
+		{"cron_jobs", "cron_jobs"},
+		{"future_tasks", "future_tasks"},
+		{"job_executions", "job_executions"},
+		{"service_connections", "service_connections"},
+		{"prompts", "prompts WHERE \"key\" IN ('soul', 'mine')"},
+		{"settings", "settings WHERE category = 'application'"},
+		{"audit_log", "audit_log WHERE event_type <> 'adoption'"},
+		{"search_index", "search_index"},
+	};
+
+	for (size_t i = 0; i < report->table_count; i++)
+		assert_int_equal(report->tables[i].rows,
+				 report->tables[i].adopted + report->tables[i].kept);
+	for (size_t i = 0; i < KP_COUNT(tables); i++)
+		assert_int_equal(find_table(report, tables[i].table)->adopted,
+				 assistant_count(tables[i].rows));
+}
+
 /* ---------------------------------------------------------------- what is taken */
 
 static void messages_are_numbered_by_time_and_then_id_in_all_forms_of_time(void **state)
@@ -196,6 +226,8 @@ static void nothing_runs_any_more_and_jobs_follow_their_own_dialect_and_zone(voi
 	keep_memory memory = KEEP_MEMORY_INIT;
 	keep_adoption_report report;
 	keep_assistant *assistant;
+	keep_cron_job job;
+	keep_error err = KEEP_ERROR_INIT;
 
 	(void)state;
 	make_source();
@@ -209,6 +241,10 @@ static void nothing_runs_any_more_and_jobs_follow_their_own_dialect_and_zone(voi
 	assert_sql("SELECT timezone FROM cron_jobs WHERE job_id = 'cron-1' AND dialect = "
 		   "'apscheduler' AND enabled AND next_run_at IS NOT NULL",
 		   "Europe/Brussels");
+	/* 0 is Monday there: 1970 began on a Thursday. */
+	OK(keep_assistant_get_cron_job(assistant, KEEP_BYTES("cron-1"), &memory, &job, &err));
+	assert_int_equal((job.next_run_at / INT64_C(86400000) + 3) % 7, 0);
+	assert_true(job.next_run_at > kp_clock_ms());
 	assert_int_equal(assistant_count("cron_jobs WHERE job_id = 'cron-2' AND NOT enabled AND "
 					 "next_run_at IS NULL"),
 			 1);
@@ -253,7 +289,11 @@ static void settings_keep_what_their_definition_allows_and_hide_what_is_secret(v
 					 "NULL AND value <> 'plain-secret'"),
 			 1);
 	assert_int_equal(assistant_count("settings WHERE category = 'retention'"), 5);
-	assert_int_equal(assistant_count("adopted_rows WHERE source_table = 'settings'"), 1);
+	/* A value that is none, and a row without a key, whose value is a secret. */
+	assert_int_equal(assistant_count("adopted_rows WHERE source_table = 'settings'"), 2);
+	assert_int_equal(assistant_count("adopted_rows WHERE CAST(data AS text) LIKE "
+					 "'%-secret%'"),
+			 0);
 	assert_true(has_remark(&report, "settings", "refuses"));
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
@@ -274,6 +314,8 @@ static void the_rest_is_taken_or_kept_whole(void **state)
 	assistant = adopt_fresh(&memory, &report);
 	assert_sql("SELECT \"action\" FROM audit_log WHERE seq = 1", "first");
 	assert_sql("SELECT CAST(details AS text) FROM audit_log WHERE seq = 1", "{\"b\": 2}");
+	assert_sql("SELECT \"action\" FROM audit_log WHERE seq = 2", "second");
+	assert_sql("SELECT \"action\" FROM audit_log WHERE seq = 3", "third");
 	assert_int_equal(assistant_count("audit_log WHERE event_type = 'adoption' AND user_id = "
 					 "'ada'"),
 			 1);
@@ -282,14 +324,47 @@ static void the_rest_is_taken_or_kept_whole(void **state)
 	assert_sql("SELECT status FROM service_connections", "error");
 	assert_sql("SELECT model FROM search_index WHERE dimensions = 2", "mini");
 	assert_int_equal(assistant_count("search_index WHERE embedding IS NULL AND model IS NULL"),
-			 1);
+			 2);
 	assert_int_equal(find_table(&report, "llm_consumption")->kept, 2);
 	assert_int_equal(find_table(&report, "artifacts")->kept, 1);
 	assert_int_equal(find_table(&report, "schema_migrations")->kept, 2);
 	assert_int_equal(assistant_count("adopted_rows WHERE source_table = 'llm_consumption'"), 2);
-	for (size_t i = 0; i < report.table_count; i++)
-		assert_int_equal(report.tables[i].rows,
-				 report.tables[i].adopted + report.tables[i].kept);
+	assert_report_is_true(&report);
+	keep_memory_release(&memory);
+	keep_assistant_close(&assistant);
+	keep_zone_forget();
+	assert_nothing_lives();
+}
+
+static void documents_are_found_by_words_and_by_vectors_at_once(void **state)
+{
+	static const float wanted[] = {1, 2};
+	keep_search_query query = {.text = KEEP_BYTES("tea"), .limit = 5};
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_adoption_report report;
+	keep_search_matches matches;
+	keep_error err = KEEP_ERROR_INIT;
+	keep_assistant *assistant;
+
+	(void)state;
+	make_source();
+	assistant = adopt_fresh(&memory, &report);
+	for (int round = 0; round < 2; round++) {
+		query = (keep_search_query){.text = KEEP_BYTES("tea")};
+		OK(keep_assistant_find(assistant, &query, &memory, &matches, &err));
+		assert_int_equal(matches.count, 1);
+		assert_bytes_equal(matches.items[0].document.source_id, KEEP_BYTES("p1"));
+		query = (keep_search_query){.vector = {(const char *)wanted, sizeof wanted},
+					    .model = KEEP_BYTES("mini")};
+		OK(keep_assistant_find(assistant, &query, &memory, &matches, &err));
+		assert_int_equal(matches.count, 1);
+		assert_bytes_equal(matches.items[0].document.source_id, KEEP_BYTES("p1"));
+		assert_true(matches.items[0].similarity > 0.999);
+		/* And after what waits was folded in. */
+		OK(keep_assistant_optimize(assistant, &err));
+	}
+	assert_true(has_remark(&report, "search_index", "another number"));
+	assert_int_equal(assistant_count("search_index WHERE dimensions = 3"), 1);
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);
 	keep_zone_forget();
@@ -434,6 +509,13 @@ static void only_a_source_s_file_goes_into_only_a_new_store(void **state)
 	keep_assistant_close(&reader);
 	keep_assistant_close(&assistant);
 
+	/* An agent of somebody's own does not vanish. */
+	assistant = assistant_fresh();
+	OK(keep_assistant_remove_agent(assistant, KEEP_BYTES("writer"), NULL, &err));
+	assert_int_equal(adopt(assistant, &memory, &report, &err), KEEP_CONFLICT);
+	assert_int_equal(assistant_count("agent_definitions"), 8);
+	keep_assistant_close(&assistant);
+
 	assistant = assistant_fresh();
 	snprintf(source, sizeof source, "%s/none.db", assistant_folder());
 	assert_int_equal(adopt(assistant, &memory, &report, &err), KEEP_NOT_FOUND);
@@ -460,6 +542,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			settings_keep_what_their_definition_allows_and_hide_what_is_secret),
 		cmocka_unit_test(the_rest_is_taken_or_kept_whole),
+		cmocka_unit_test(documents_are_found_by_words_and_by_vectors_at_once),
 		cmocka_unit_test(credentials_are_encrypted_anew_and_a_wrong_key_changes_nothing),
 		cmocka_unit_test(the_file_keeps_every_byte_also_with_a_log_beside_it),
 		cmocka_unit_test(an_older_layout_with_fewer_columns_and_tables_is_taken_too),

@@ -234,6 +234,40 @@ static void the_first_younger_entry_ends_what_goes(void **state)
 	assert_nothing_lives();
 }
 
+/* Dated by a clock that was wrong: more of them than a batch has, at the end of a batch, at the end
+   of what is old. */
+static void entries_that_are_dated_ahead_do_not_hold_up_what_is_older(void **state)
+{
+	static const int64_t times[] = {T0,     T0 + 900 * DAY, T0 + 901 * DAY, T0 + 902 * DAY,
+					T0 + 1, T0 + 903 * DAY, T0 + 20 * DAY,  T0 + 2};
+	keep_assistant *assistant = assistant_fresh();
+	keep_retention_options options = KEEP_RETENTION_OPTIONS_INIT;
+	keep_retention_report dry, report;
+	keep_error err = KEEP_ERROR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < KP_COUNT(times); i++) {
+		keep_audit_entry entry = {.event_type = KEEP_BYTES("x"), .timestamp = times[i]};
+
+		OK(keep_assistant_audit(assistant, &entry, NULL, &err));
+	}
+	options.now_ms = T0 + 31 * DAY;
+	options.batch = 2;
+	options.dry_run = true;
+	OK(keep_assistant_retain(assistant, &options, NULL, &dry, &err));
+	assert_int_equal(dry.audit_entries, 5);
+	options.dry_run = false;
+	OK(keep_assistant_retain(assistant, &options, NULL, &report, &err));
+	assert_int_equal(report.audit_entries, 5);
+	assert_int_equal(assistant_count("audit_log WHERE seq IN (6, 7, 8)"), 3);
+	options.now_ms = KEEP_TIME_MAX; /* nothing is behind its next day */
+	OK(keep_assistant_retain(assistant, &options, NULL, &report, &err));
+	assert_int_equal(assistant_count("audit_log WHERE event_type = 'x'"), 0);
+	assert_intact(assistant, assistant_count("audit_log"), 1);
+	keep_assistant_close(&assistant);
+	assert_nothing_lives();
+}
+
 static void an_anchor_that_was_removed_or_forged_is_found(void **state)
 {
 	static const struct {
@@ -363,6 +397,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_is_old_goes_in_batches_and_the_rest_verifies),
 		cmocka_unit_test(many_entries_are_sealed_at_once),
 		cmocka_unit_test(the_first_younger_entry_ends_what_goes),
+		cmocka_unit_test(entries_that_are_dated_ahead_do_not_hold_up_what_is_older),
 		cmocka_unit_test(an_anchor_that_was_removed_or_forged_is_found),
 		cmocka_unit_test(retention_removes_no_evidence),
 		cmocka_unit_test(a_log_that_is_added_to_and_sealed_meanwhile_is_intact),

@@ -186,7 +186,10 @@ static void a_failed_get_is_noted_and_what_is_stored_stays(void **state)
 	assert_int_equal(assistant_count("audit_log WHERE action = 'get' AND error_message IS NOT "
 					 "NULL AND NOT CAST(success AS boolean)"),
 			 2);
-	/* No key will ever read it: putting anew is how to mend it. */
+	assert_int_equal(put_secret(assistant, "s", "two", &err), KEEP_CORRUPT);
+	assert_string_equal(assistant_sql("SELECT credential_data FROM service_credentials"),
+			    "garbage");
+	OK(keep_assistant_remove_credential(assistant, KEEP_BYTES("s"), NULL, &err));
 	OK(put_secret(assistant, "s", "two", &err));
 	assert_string_equal(get_secret(assistant, "s"), "two");
 	keep_assistant_close(&assistant);

@@ -327,7 +327,7 @@ static void an_index_by_other_rules_is_made_anew_and_nothing_is_missed_meanwhile
 		(void)snprintf(id, sizeof id, "%d", i);
 		assert_int_equal(put_text(assistant, id, "the same words"), KEEP_INDEXED_ADDED);
 	}
-	(void)assistant_sql("UPDATE assistant_values SET value = '0/0 other 1 1 1' WHERE name = "
+	(void)assistant_sql("UPDATE derived_marks SET value = '0/0 other 1 1 1' WHERE name = "
 			    "'document_words'");
 	assert_int_equal(count_found(assistant, "words"), 250);
 	assert_int_equal(put_text(assistant, "7", "now other ones"), KEEP_INDEXED_CHANGED);

@@ -224,7 +224,7 @@ static void a_conversation_and_internal_messages_are_kept_apart(void **state)
 
 static int64_t get_position(void)
 {
-	const char *value = assistant_sql("SELECT value FROM assistant_values WHERE name = "
+	const char *value = assistant_sql("SELECT value FROM derived_marks WHERE name = "
 					  "'message_words'");
 	const char *at = strchr(value, ' ');
 
@@ -278,9 +278,8 @@ static void an_index_by_other_rules_is_made_anew(void **state)
 	for (int i = 0; i < 300; i++)
 		(void)assistant_append(assistant, "c", "old rules");
 	fold(assistant);
-	(void)assistant_sql(
-		"UPDATE assistant_values SET value = '0/0 other 300 300 0' WHERE name = "
-		"'message_words'");
+	(void)assistant_sql("UPDATE derived_marks SET value = '0/0 other 300 300 0' WHERE name = "
+			    "'message_words'");
 	assert_int_equal(search_in(assistant, "rules", NULL, false, 1000).count, 300);
 	fold(assistant);
 	assert_int_equal(get_position(), 300);

@@ -476,6 +476,46 @@ static void what_no_given_key_reads_is_neither_answered_nor_overwritten(void **s
 	assert_nothing_lives();
 }
 
+/* By damage, and by a token of another key that came with another program's row. */
+static void a_sensitive_value_that_cannot_be_read_stays_until_it_is_reset(void **state)
+{
+	static const struct {
+		const char *stored;
+		keep_status status;
+	} cases[] = {
+		{"garbage", KEEP_CORRUPT},
+		/* The example of the specification, and one letter of it is another one. */
+		{"gAAAAAAdwJ6xAAECAwQFBgcICQoLDA0OD3HkMATM5lFqGaerZ-fWPAl1-"
+		 "szkFVzXTuGb4hR8AKtwcaX1YdykRtfs"
+		 "H-p1YsUD2A==",
+		 KEEP_DENIED},
+	};
+	keep_assistant *assistant = assistant_fresh();
+	keep_error err = KEEP_ERROR_INIT;
+
+	(void)state;
+	define(assistant, "s", "string", true);
+	for (size_t i = 0; i < KP_COUNT(cases); i++) {
+		char sql[300];
+
+		OK(set(assistant, "s", "hidden", &err));
+		(void)snprintf(sql, sizeof sql, "UPDATE settings SET value = '%s' WHERE key = 's'",
+			       cases[i].stored);
+		assistant_sql(sql);
+		assert_int_equal(set(assistant, "s", "new", &err), cases[i].status);
+		assert_int_equal(keep_assistant_validate_setting(assistant, KEEP_BYTES("s"),
+								 KEEP_BYTES("new"), &err),
+				 cases[i].status);
+		assert_string_equal(assistant_sql("SELECT value FROM settings WHERE key = 's'"),
+				    cases[i].stored);
+		OK(keep_assistant_reset_setting(assistant, KEEP_BYTES("s"), NULL, &err));
+	}
+	OK(set(assistant, "s", "new", &err));
+	assert_string_equal(get(assistant, "s"), "stored:new");
+	keep_assistant_close(&assistant);
+	assert_nothing_lives();
+}
+
 static void what_another_program_stored_wrongly_is_corrupt_and_does_not_stop_a_list(void **state)
 {
 	keep_assistant *assistant = assistant_fresh();
@@ -633,6 +673,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_sensitive_value_is_encrypted_masked_and_noted_when_it_is_read),
 		cmocka_unit_test(a_sensitive_default_is_encrypted_and_masked_too),
 		cmocka_unit_test(what_no_given_key_reads_is_neither_answered_nor_overwritten),
+		cmocka_unit_test(a_sensitive_value_that_cannot_be_read_stays_until_it_is_reset),
 		cmocka_unit_test(
 			what_another_program_stored_wrongly_is_corrupt_and_does_not_stop_a_list),
 		cmocka_unit_test(a_prefix_is_a_prefix_and_no_pattern),
