@@ -200,7 +200,26 @@ static keep_status ask(kp_taking *taking, const char *sql, int64_t *number, keep
 	return status;
 }
 
-/* What the whole file says: its zone; and its agents replace ours when it has any. */
+/* A model's vectors are as long as each other; of several lengths the most common one is it. */
+static keep_status find_vector_bytes(kp_taking *taking)
+{
+	int64_t has_vectors = 0;
+	keep_status status = ask(taking,
+				 "SELECT count(*) FROM pragma_table_info('search_index') WHERE "
+				 "name = 'embedding'",
+				 &has_vectors, NULL);
+
+	taking->vector_bytes = 0;
+	if (status != KEEP_OK || !has_vectors)
+		return status;
+	return ask(
+		taking,
+		"SELECT length(embedding) FROM search_index WHERE typeof(embedding) = 'blob' "
+		"GROUP BY 1 ORDER BY length(embedding) % 4 <> 0, count(*) DESC, min(rowid) LIMIT 1",
+		&taking->vector_bytes, NULL);
+}
+
+/* What the whole file says: its zone, its vectors; and its agents replace ours when it has any. */
 static keep_status prepare_store(kp_taking *taking, const struct tables *tables)
 {
 	int64_t content = 0, agents = 0;
@@ -215,6 +234,8 @@ static keep_status prepare_store(kp_taking *taking, const struct tables *tables)
 	if (status == KEEP_OK && find_table(tables, "settings", &has_rowid))
 		status = ask(taking, "SELECT value FROM settings WHERE key = 'user.timezone'", NULL,
 			     &taking->zone);
+	if (status == KEEP_OK)
+		status = find_vector_bytes(taking);
 	if (status == KEEP_OK && find_table(tables, "agent_definitions", &has_rowid))
 		status = ask(taking, "SELECT EXISTS (SELECT 1 FROM agent_definitions)", &agents,
 			     NULL);

@@ -39,6 +39,7 @@ typedef struct kp_taking {
 	kp_arena row_arena; /* of one row */
 	keep_buffer json;
 	keep_bytes zone;           /* user.timezone of the source; or absent */
+	int64_t vector_bytes;      /* of most vectors of the source; others are not found */
 	bool has_documents;        /* one was adopted: its words are folded in later */
 	keep_adopted_table *table; /* the one under way, in the report */
 	const kp_record *record;   /* what `insert` inserts */

@@ -249,30 +249,28 @@ static void read_vector(kp_taking_row *row, keep_search_document *document)
 	document->model = row->taking->model;
 }
 
-/* Among its model's vectors, if it has as many numbers as they have. */
+/* Among its model's vectors, if it is as long as they are. */
 static void count_vector(kp_taking_row *row, const keep_search_document *document, int64_t id)
 {
 	kp_taking *taking = row->taking;
 	int64_t change = 0;
-	keep_status status;
 
 	if (row->status != KEEP_OK || !id)
 		return;
 	taking->has_documents = true;
 	if (!document->embedding.data)
 		return;
-	status = kp_vector_added(taking->lease, document->model, document->dimensions, false,
-				 &change, taking->err);
-	if (status == KEEP_OK)
-		status = kp_lease_queue(taking->lease, KP_ASSISTANT_SET_VECTOR_CHANGE,
-					KP_VALUES(kp_int_value(id), kp_int_value(change)),
-					taking->err);
-	if (status == KEEP_CONFLICT) {
-		kp_taking_note(row, "a vector with another number of numbers than its model's "
-				    "first is there, and is not found");
-		status = KEEP_OK;
+	if ((int64_t)document->embedding.len != taking->vector_bytes) {
+		kp_taking_note(row, "a vector of another length than most is there, and is not "
+				    "found");
+		return;
 	}
-	row->status = status;
+	row->status = kp_vector_added(taking->lease, document->model, document->dimensions, false,
+				      &change, taking->err);
+	if (row->status == KEEP_OK)
+		row->status = kp_lease_queue(taking->lease, KP_ASSISTANT_SET_VECTOR_CHANGE,
+					     KP_VALUES(kp_int_value(id), kp_int_value(change)),
+					     taking->err);
 }
 
 void kp_take_document(kp_taking_row *row)

@@ -6,7 +6,8 @@
  * adopted before, so that messages can name the summary that covers them.
  *
  * Invariants:
- *   1. A conversation's numbers are 1, 2, 3 … in the order of (timestamp to the microsecond, id).
+ *   1. A conversation's numbers are 1, 2, 3 … in the order of (timestamp to the microsecond, id);
+ *      messages without a time that can be read come last.
  *   2. The source's is_summary says "this was summarised". Here is_summary is "this is a summary",
  *      so it becomes false, and summarised_by the newest summary of the conversation, whose range
  *      becomes that of the messages which say so. Without a summary it says nothing.
@@ -276,7 +277,7 @@ keep_status kp_take_messages(kp_taking *taking, const char *table)
 	taking->talk = &talk;
 	status = kp_taking_each(taking, table,
 				"SELECT rowid, * FROM messages ORDER BY conversation_id, "
-				"kp_time_ms(" KP_TAKING_ZONED "), "
+				"kp_time_ms(" KP_TAKING_ZONED ") NULLS LAST, "
 				"kp_time_rest(" KP_TAKING_ZONED "), rowid",
 				take_message);
 	if (status == KEEP_OK)

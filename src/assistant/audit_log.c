@@ -18,22 +18,25 @@
  */
 #include "assistant/assistant_private.h"
 
+/* A name or an id, like any other, but that it may be absent or empty. */
+static keep_status check_name(const char *what, keep_bytes name, keep_error *err)
+{
+	return name.len ? kp_check_key(what, name, err) : KEEP_OK;
+}
+
 keep_status kp_check_actor(const keep_actor *actor, keep_error *err)
 {
 	keep_status status = KEEP_OK;
 
 	if (!actor)
 		return KEEP_OK;
-	status = kp_check_text("user_id", actor->user_id, KP_KEY_MAX, KP_MAY_BE_ABSENT, err);
+	status = check_name("user_id", actor->user_id, err);
 	if (status == KEEP_OK)
-		status = kp_check_text("agent_name", actor->agent_name, KP_KEY_MAX,
-				       KP_MAY_BE_ABSENT, err);
+		status = check_name("agent_name", actor->agent_name, err);
 	if (status == KEEP_OK)
-		status = kp_check_text("conversation_id", actor->conversation_id, KP_KEY_MAX,
-				       KP_MAY_BE_ABSENT, err);
+		status = check_name("conversation_id", actor->conversation_id, err);
 	if (status == KEEP_OK)
-		status = kp_check_text("ip_address", actor->ip_address, KP_KEY_MAX,
-				       KP_MAY_BE_ABSENT, err);
+		status = check_name("ip_address", actor->ip_address, err);
 	return status;
 }
 
@@ -160,13 +163,14 @@ static keep_status check_entry(const keep_audit_entry *entry, keep_error *err)
 		{"conversation_id", entry->conversation_id},
 		{"user_id", entry->user_id},
 		{"ip_address", entry->ip_address},
-		{"error_message", entry->error_message},
 	};
 	keep_status status = kp_check_key("event_type", entry->event_type, err);
 
 	for (size_t i = 0; i < KP_COUNT(texts) && status == KEEP_OK; i++)
-		status = kp_check_text(texts[i].name, texts[i].text, KP_KEY_MAX, KP_MAY_BE_ABSENT,
-				       err);
+		status = check_name(texts[i].name, texts[i].text, err);
+	if (status == KEEP_OK)
+		status = kp_check_text("error_message", entry->error_message, KP_KEY_MAX,
+				       KP_MAY_BE_ABSENT, err);
 	if (status == KEEP_OK)
 		status = kp_check_json("details", entry->details, KP_JSON_OBJECT, err);
 	if (status == KEEP_OK && entry->timestamp)

@@ -379,7 +379,8 @@ struct run {
 
 static bool is_own_table(keep_bytes name)
 {
-	static const char *const words[] = {"message_words", "document_words"};
+	static const char *const words[] = {"message_words", "document_words", "message_terms",
+					    "document_terms"};
 
 	for (size_t i = 0; i < KP_ASSISTANT_RECORD_COUNT; i++)
 		if (kp_bytes_equal(name, keep_bytes_of(kp_assistant_records[i]->table)))

@@ -363,7 +363,7 @@ static void documents_are_found_by_words_and_by_vectors_at_once(void **state)
 		/* And after what waits was folded in. */
 		OK(keep_assistant_optimize(assistant, &err));
 	}
-	assert_true(has_remark(&report, "search_index", "another number"));
+	assert_true(has_remark(&report, "search_index", "another length"));
 	assert_int_equal(assistant_count("search_index WHERE dimensions = 3"), 1);
 	keep_memory_release(&memory);
 	keep_assistant_close(&assistant);

@@ -107,6 +107,7 @@ static void what_is_absent_stays_absent_and_the_time_is_now(void **state)
 static void bad_entries_name_what_is_wrong_and_add_nothing(void **state)
 {
 	keep_assistant *assistant = assistant_fresh();
+	keep_actor actor = {.user_id = {NULL, 0}};
 	keep_memory memory = KEEP_MEMORY_INIT;
 	keep_error err = KEEP_ERROR_INIT;
 	keep_audit_filter filter = KEEP_AUDIT_FILTER_INIT;
@@ -128,6 +129,14 @@ static void bad_entries_name_what_is_wrong_and_add_nothing(void **state)
 	entries[2].event_type = KEEP_BYTES("c");
 	entries[2].user_id = KEEP_BYTES("\xff");
 	assert_int_equal(keep_assistant_audit(assistant, &entries[2], NULL, &err), KEEP_INVALID);
+	assert_non_null(strstr(err.message, "user_id"));
+	entries[2].user_id = KEEP_BYTES("ada\ngrace");
+	assert_int_equal(keep_assistant_audit(assistant, &entries[2], NULL, &err), KEEP_INVALID);
+	assert_non_null(strstr(err.message, "user_id"));
+	actor.user_id = entries[2].user_id;
+	assert_int_equal(
+		keep_assistant_remove_agent(assistant, KEEP_BYTES("browser"), &actor, &err),
+		KEEP_INVALID);
 	assert_non_null(strstr(err.message, "user_id"));
 	assert_int_equal(keep_assistant_audit_many(assistant, entries, 1001, &err), KEEP_INVALID);
 	assert_int_equal(assistant_count("audit_log"), 0);
