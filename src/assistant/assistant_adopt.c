@@ -120,12 +120,12 @@ static keep_status format_select(keep_buffer *sql, const char *name, bool has_ro
 	if (status == KEEP_OK)
 		status = kp_buffer_append_text(sql, "\"", err);
 	if (status == KEEP_OK && has_rowid)
-		status = kp_buffer_append_text(sql,
-					       by_time ? " ORDER BY kp_time_ms(" KP_TAKING_ZONED
-							 "), kp_time_rest(" KP_TAKING_ZONED
-							 "), rowid"
-						       : " ORDER BY rowid",
-					       err);
+		status = kp_buffer_append_text(
+			sql,
+			by_time ? " ORDER BY kp_time_ms(" KP_TAKING_ZONED
+				  ") NULLS LAST, kp_time_rest(" KP_TAKING_ZONED "), rowid"
+				: " ORDER BY rowid",
+			err);
 	return status;
 }
 

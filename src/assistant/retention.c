@@ -331,6 +331,45 @@ static keep_status remove_part(const struct run *run, kp_lease *lease, const str
 				 : status;
 }
 
+/* ---------------------------------------------------------------- the end of it */
+
+static const struct {
+	const char *name;
+	size_t counter;
+} counters[] = {
+	{"agent_tasks", offsetof(keep_retention_report, agent_tasks)},
+	{"job_executions", offsetof(keep_retention_report, job_executions)},
+	{"audit_entries", offsetof(keep_retention_report, audit_entries)},
+	{"future_tasks", offsetof(keep_retention_report, future_tasks)},
+	{"short_term_memories", offsetof(keep_retention_report, short_term_memories)},
+	{"batches", offsetof(keep_retention_report, batches)},
+};
+
+/* The entry of one batch, in its transaction. */
+static keep_status note_batch(const struct run *run, kp_lease *lease, keep_error *err)
+{
+	kp_audit_note note = {.event_type = "retention", .action = "remove", .actor = run->actor};
+	keep_buffer details = KEEP_BUFFER_INIT;
+	kp_json_writer writer;
+	keep_status status;
+
+	kp_json_begin(&writer, &details);
+	kp_json_open_object(&writer);
+	for (size_t i = 0; i < KP_COUNT(counters); i++) {
+		if (counters[i].counter != run->kind->counter)
+			continue;
+		kp_json_name(&writer, counters[i].name);
+		kp_json_put_integer(&writer, run->removed);
+	}
+	kp_json_close_object(&writer);
+	status = kp_json_finish(&writer, err);
+	note.details = kp_buffer_bytes(&details);
+	if (status == KEEP_OK)
+		status = kp_assistant_note(lease, &note, err);
+	keep_buffer_release(&details);
+	return status;
+}
+
 /* Invariant 3. */
 static keep_status apply_batch(void *ctx, kp_lease *lease, keep_error *err)
 {
@@ -350,7 +389,7 @@ static keep_status apply_batch(void *ctx, kp_lease *lease, keep_error *err)
 		run->removed += removed;
 		left -= removed;
 	}
-	return status;
+	return status == KEEP_OK && run->removed ? note_batch(run, lease, err) : status;
 }
 
 static keep_status remove_kind(struct run *run, keep_error *err)
@@ -408,20 +447,6 @@ static keep_status seal_audit(struct run *run, keep_error *err)
 	}
 	return status;
 }
-
-/* ---------------------------------------------------------------- the end of it */
-
-static const struct {
-	const char *name;
-	size_t counter;
-} counters[] = {
-	{"agent_tasks", offsetof(keep_retention_report, agent_tasks)},
-	{"job_executions", offsetof(keep_retention_report, job_executions)},
-	{"audit_entries", offsetof(keep_retention_report, audit_entries)},
-	{"future_tasks", offsetof(keep_retention_report, future_tasks)},
-	{"short_term_memories", offsetof(keep_retention_report, short_term_memories)},
-	{"batches", offsetof(keep_retention_report, batches)},
-};
 
 struct ending {
 	const struct run *run;

@@ -372,6 +372,7 @@ keep_status keep_assistant_migrations(keep_assistant *assistant, const char *fol
 /* ---------------------------------------------------------------- applying */
 
 struct run {
+	const keep_actor *actor;
 	keep_buffer before, after; /* our schema as text */
 	bool is_copied;            /* invariant 4 */
 	bool has_run;              /* this file, by this call and not by another process */
@@ -392,17 +393,90 @@ static bool is_own_table(keep_bytes name)
 	return false;
 }
 
+/* A lease on a connection that no database leases: statements are prepared on it and go again. */
+struct own_lease {
+	kp_lease lease;
+	size_t count;
+};
+
+static keep_status own_lease_open(struct own_lease *own, kp_sql_conn *conn, keep_error *err)
+{
+	const kp_statement_set *set = &kp_assistant_statements[conn->driver->dialect];
+
+	own->count = set->count;
+	own->lease = (kp_lease){.conn = conn,
+				.statements = set,
+				.prepared = kp_alloc_zero(set->count * sizeof(kp_sql_stmt *))};
+	return own->lease.prepared ? KEEP_OK : kp_fail_memory(err, "a migration");
+}
+
+static void own_lease_close(struct own_lease *own)
+{
+	for (size_t i = 0; own->lease.prepared && i < own->count; i++)
+		kp_sql_finish(&own->lease.prepared[i]);
+	kp_free(own->lease.prepared);
+	own->lease.prepared = NULL;
+}
+
+/* Where writers take turns this is one of them: its entry gets the next number of the audit log. */
+static keep_status take_turn(kp_sql_conn *conn, keep_error *err)
+{
+	struct own_lease own;
+	keep_status status;
+
+	if (conn->caps & KP_SQL_ONE_WRITER)
+		return KEEP_OK;
+	status = own_lease_open(&own, conn, err);
+	if (status == KEEP_OK)
+		status = kp_lease_run(&own.lease, KP_ASSISTANT_TAKE_TURN, NULL, 0, NULL, err);
+	own_lease_close(&own);
+	return status;
+}
+
 static keep_status copy_before(void *ctx, kp_sql_conn *conn, int from_version, keep_error *err)
 {
 	struct run *run = ctx;
 	char label[64];
-	keep_status status = kp_schema_text(conn, SERVICE, is_own_table, &run->before, err);
+	keep_status status = take_turn(conn, err);
 
+	if (status == KEEP_OK)
+		status = kp_schema_text(conn, SERVICE, is_own_table, &run->before, err);
 	if (status != KEEP_OK || run->is_copied)
 		return status;
 	(void)snprintf(label, sizeof label, "before-user-%d", from_version + 1);
 	status = kp_sql_copy(conn, label, err);
 	run->is_copied = status == KEEP_OK;
+	return status;
+}
+
+/* In the transaction of the file. */
+static keep_status note_migration(const struct run *run, kp_sql_conn *conn,
+				  const kp_ran_migration *ran, keep_error *err)
+{
+	keep_buffer details = KEEP_BUFFER_INIT;
+	kp_audit_note note = {
+		.event_type = "schema_change", .action = "migrate", .actor = run->actor};
+	struct own_lease own = {.count = 0};
+	kp_json_writer writer;
+	keep_status status;
+
+	kp_json_begin(&writer, &details);
+	kp_json_open_object(&writer);
+	kp_json_name(&writer, "version");
+	kp_json_put_text(&writer, keep_bytes_of(ran->migration->name));
+	kp_json_name(&writer, "checksum");
+	kp_json_put_text(&writer, keep_bytes_of(ran->checksum));
+	kp_json_close_object(&writer);
+	status = kp_json_finish(&writer, err);
+	note.details = kp_buffer_bytes(&details);
+	if (status == KEEP_OK)
+		status = own_lease_open(&own, conn, err);
+	if (status == KEEP_OK)
+		status = kp_assistant_note(&own.lease, &note, err);
+	if (status == KEEP_OK)
+		status = kp_sql_flush(conn, err);
+	own_lease_close(&own);
+	keep_buffer_release(&details);
 	return status;
 }
 
@@ -425,8 +499,9 @@ static keep_status compare_after(void *ctx, kp_sql_conn *conn, const kp_ran_migr
 		status = kp_fail(err, KEEP_INVALID,
 				 "it changes the assistant's own tables, which are not its to "
 				 "change");
-	return status == KEEP_OK ? kp_record_append(conn, &kp_schema_migration_record, &row, err)
-				 : status;
+	if (status == KEEP_OK)
+		status = kp_record_append(conn, &kp_schema_migration_record, &row, err);
+	return status == KEEP_OK ? note_migration(run, conn, ran, err) : status;
 }
 
 /* The first `count` of the list. Another process may be ahead with the same ones, up to `all`. */
@@ -448,13 +523,13 @@ static keep_status migrate_up_to(kp_sql_conn *conn, kp_migrations *migrations, s
 }
 
 static keep_status apply_files(keep_assistant *assistant, const struct folder *folder, size_t from,
-			       int64_t *applied, keep_error *err)
+			       const keep_actor *actor, int64_t *applied, keep_error *err)
 {
 	const kp_store *store = &assistant->store;
 	const kp_sql_options options = {.location = store->location,
 					.schema = store->schema,
 					.timeout_ms = store->timeout_ms};
-	struct run run = {.is_copied = false};
+	struct run run = {.actor = actor};
 	kp_migrations migrations = {
 		.service = SERVICE, .backup = copy_before, .ran = compare_after, .hooks_ctx = &run};
 	kp_migration *list = kp_alloc_zero((folder->count + 1) * sizeof *list);
@@ -479,46 +554,14 @@ static keep_status apply_files(keep_assistant *assistant, const struct folder *f
 	return status;
 }
 
-/* The changes are there already: the entry says so, whether or not the last of them failed. */
-struct migrated {
-	const keep_actor *actor;
-	int64_t count;
-	const char *newest; /* file of the folder */
-};
-
-static keep_status note_migrated(void *ctx, kp_lease *lease, keep_error *err)
-{
-	const struct migrated *migrated = ctx;
-	keep_buffer details = KEEP_BUFFER_INIT;
-	kp_audit_note note = {
-		.event_type = "schema_change", .action = "migrate", .actor = migrated->actor};
-	kp_json_writer writer;
-	keep_status status;
-
-	kp_json_begin(&writer, &details);
-	kp_json_open_object(&writer);
-	kp_json_name(&writer, "count");
-	kp_json_put_integer(&writer, migrated->count);
-	kp_json_name(&writer, "newest_file");
-	kp_json_put_text(&writer, keep_bytes_of(migrated->newest));
-	kp_json_close_object(&writer);
-	status = kp_json_finish(&writer, err);
-	note.details = kp_buffer_bytes(&details);
-	if (status == KEEP_OK)
-		status = kp_assistant_note(lease, &note, err);
-	keep_buffer_release(&details);
-	return status;
-}
-
 keep_status keep_assistant_migrate(keep_assistant *assistant, const char *folder,
 				   const keep_actor *actor, int64_t *applied, keep_error *err)
 {
 	struct folder read = {.files = NULL};
 	struct applied before = {NULL, 0};
-	struct migrated migrated = {.actor = actor};
 	size_t user_count = 0;
 	int64_t count = 0;
-	keep_status status = kp_check_actor(actor, err), noted = KEEP_OK;
+	keep_status status = kp_check_actor(actor, err);
 
 	if (status == KEEP_OK && !folder)
 		status = kp_fail(err, KEEP_MISUSE, "keep_assistant_migrate: folder is NULL");
@@ -532,15 +575,9 @@ keep_status keep_assistant_migrate(keep_assistant *assistant, const char *folder
 		status = compare_applied(&read, &before, assistant->store.driver->dialect,
 					 &user_count, err);
 	if (status == KEEP_OK)
-		status = apply_files(assistant, &read, user_count, &count, err);
-	migrated.count = count;
-	if (count) {
-		migrated.newest = read.files[read.count - 1].version;
-		noted = kp_store_change(&assistant->store, note_migrated, &migrated, KP_NEWS_NONE,
-					status == KEEP_OK ? err : NULL);
-	}
+		status = apply_files(assistant, &read, user_count, actor, &count, err);
 	if (applied)
 		*applied = count;
 	folder_release(&read);
-	return status == KEEP_OK ? noted : status;
+	return status;
 }

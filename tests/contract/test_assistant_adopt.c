@@ -474,9 +474,12 @@ static void an_older_layout_with_fewer_columns_and_tables_is_taken_too(void **st
 		"INSERT INTO conversations VALUES (1, 'c', 'webui');"
 		"INSERT INTO messages VALUES (1, 'c', 'm', 'user', x'ff', 'never', "
 		"'{\"internal\": true}');"
+		"INSERT INTO messages VALUES (2, 'c', 'n', 'user', 'hello', '2026-01-01 00:00:00', "
+		"NULL);"
 		"INSERT INTO plugins VALUES ('p', x'00ff');");
 	OK(adopt(assistant, &memory, &report, &err));
-	assert_int_equal(assistant_count("messages WHERE is_internal AND content = ''"), 1);
+	assert_int_equal(assistant_count("messages WHERE is_internal AND content = '' AND seq = 2"),
+			 1);
 	assert_int_equal(assistant_count("agent_definitions"), 9);
 	assert_int_equal(assistant_count("prompts"), 4);
 	assert_sql("SELECT CAST(data AS text) FROM adopted_rows WHERE source_table = 'plugins'",

@@ -314,8 +314,12 @@ static void a_run_that_removed_something_is_audited_once(void **state)
 					 "'retain' AND user_id = 'ada'"),
 			 1);
 	assert_non_null(strstr(assistant_sql("SELECT CAST(details AS text) FROM audit_log WHERE "
-					     "event_type = 'retention'"),
+					     "event_type = 'retention' AND action = 'retain'"),
 			       "\"job_executions\":10"));
+	/* And each batch has an entry of its own transaction. */
+	assert_int_equal(assistant_count("audit_log WHERE event_type = 'retention' AND action = "
+					 "'remove' AND user_id = 'ada'"),
+			 4);
 	keep_assistant_close(&assistant);
 	assert_nothing_lives();
 }
