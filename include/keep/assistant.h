@@ -294,10 +294,10 @@ typedef struct keep_remembered_list {
 
 /*
  * Remember something: memory_type short_term, long_term, facts or working, and `content`, any JSON
- * (of a fact: {"fact": "…"} or a text). A fact whose normalised text (case, accents, blanks and
- * punctuation aside) is there already is not stored again: *id is the stored one's and
- * *is_duplicate true; one that is given as a text is stored as {"fact": "…"}. A summary is added by
- * keep_assistant_add_summary. NOT_FOUND: no such conversation.
+ * (of a fact: {"fact": "…"} or a text). A fact whose normalised text (case, accents, blanks and a
+ * sentence's punctuation aside; signs such as + # - count) is there already is not stored again:
+ * *id is the stored one's and *is_duplicate true; one that is given as a text is stored as
+ * {"fact": "…"}. A summary is added by keep_assistant_add_summary. NOT_FOUND: no such conversation.
  */
 KEEP_API keep_status keep_assistant_remember(keep_assistant *assistant, keep_bytes conversation_id,
 					     keep_bytes memory_type, keep_bytes content,

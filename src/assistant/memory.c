@@ -2,8 +2,8 @@
  * memory.c - what is remembered of a conversation beside its messages.
  *
  * Facts are known by the digest of their normalised text (search.h: letters folded, accents, blanks
- * and punctuation aside), which is unique in a conversation. short_term needs no rows: without any
- * it is a view of the newest messages.
+ * and a sentence's punctuation aside) and its signs (+ # - …), which is unique in a conversation.
+ * short_term needs no rows: without any it is a view of the newest messages.
  *
  * Invariants:
  *   1. A fact is there once, whoever remembers it at once: it is looked up in the transaction that
@@ -48,16 +48,40 @@ struct memory_change {
 	bool is_duplicate; /* out */
 };
 
+/* A hyphen within a word is its spelling: au-lait. */
+static bool is_hyphen(keep_bytes fact, size_t at)
+{
+	return fact.data[at] == '-' && at > 0 && at + 1 < fact.len &&
+	       ((unsigned char)fact.data[at - 1] | 0x20) >= 'a' &&
+	       ((unsigned char)fact.data[at + 1] | 0x20) >= 'a';
+}
+
+/* What tells C++ from C#, and 5 from -5: signs that are no punctuation of a sentence, in their
+ * order. */
+static keep_status append_signs(keep_bytes fact, keep_buffer *text, keep_error *err)
+{
+	static const char signs[] = "#$%&*+-/<=>@\\^_|~";
+	keep_status status = kp_buffer_append(text, KEEP_BYTES("\n"), err);
+
+	for (size_t i = 0; i < fact.len && status == KEEP_OK; i++)
+		if (fact.data[i] && strchr(signs, fact.data[i]) && !is_hyphen(fact, i))
+			status = kp_buffer_append(text, (keep_bytes){fact.data + i, 1}, err);
+	return status;
+}
+
 /* Invariant 1. */
 static keep_status hash_fact(keep_bytes fact, char hash[HASH_SIZE], keep_error *err)
 {
 	unsigned char digest[KP_SHA256_SIZE];
 	keep_buffer text = KEEP_BUFFER_INIT;
+	bool has_words;
 	keep_status status = kp_text_normalise(fact, &text, err);
 
+	has_words = text.len > 0;
+	if (status == KEEP_OK && has_words)
+		status = append_signs(fact, &text, err);
 	if (status == KEEP_OK)
-		status = kp_sha256(kp_buffer_bytes(&text).len ? kp_buffer_bytes(&text) : fact,
-				   digest, err);
+		status = kp_sha256(has_words ? kp_buffer_bytes(&text) : fact, digest, err);
 	if (status == KEEP_OK)
 		kp_hex_format((keep_bytes){(const char *)digest, sizeof digest}, hash);
 	keep_buffer_release(&text);

@@ -103,9 +103,12 @@ keep_status kp_message_index_fold(keep_assistant *assistant, keep_error *err)
 	static const kp_text_index *const indexes[] = {&kp_message_text, &kp_document_text};
 	keep_status status = KEEP_OK;
 
-	for (size_t i = 0; i < KP_COUNT(indexes); i++) {
-		bool more = has_waiting(assistant, indexes[i], 1);
+	for (size_t i = 0; i < KP_COUNT(indexes) && status == KEEP_OK; i++) {
+		struct look look = {.index = indexes[i], .least = 1};
+		bool more;
 
+		status = kp_store_read_whole(&assistant->store, query_look, &look, err);
+		more = look.waits;
 		while (status == KEEP_OK && more)
 			status = fold_batch(assistant, indexes[i], &more, err);
 	}

@@ -138,10 +138,17 @@ static void a_fact_is_there_once_however_it_is_written(void **state)
 	}
 	(void)remember(assistant, "facts", "\"STRASSE\"", &is_duplicate);
 	assert_true(is_duplicate);
+	/* Signs tell facts apart that have the same words. */
+	(void)remember(assistant, "facts", "\"Ada writes C++\"", &is_duplicate);
+	assert_false(is_duplicate);
+	(void)remember(assistant, "facts", "\"Ada writes C#\"", &is_duplicate);
+	assert_false(is_duplicate);
+	(void)remember(assistant, "facts", "\"ada writes c#.\"", &is_duplicate);
+	assert_true(is_duplicate);
 	/* A text is kept as the first one wrote it, in one form. */
-	assert_bytes_equal(recall(assistant, "facts", 10).items[4].content,
+	assert_bytes_equal(recall(assistant, "facts", 10).items[6].content,
 			   KEEP_BYTES("{\"fact\":\"Ada likes café au lait\"}"));
-	assert_int_equal(assistant_count("conversation_memory"), 5);
+	assert_int_equal(assistant_count("conversation_memory"), 7);
 	/* Other conversations and types have their own. */
 	(void)assistant_conversation(assistant, "d");
 	OK(keep_assistant_remember(assistant, KEEP_BYTES("d"), KEEP_BYTES("facts"),
