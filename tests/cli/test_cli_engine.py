@@ -230,7 +230,7 @@ class Homes(CliTest):
                 file.write(text)
             for words in (("init", "home"), ("engine", "set", "home", "a", "b"), ("call", "home")):
                 self.assertEqual(self.keep(*words)[0], status, (text, words))
-        self.assertEqual(os.listdir(os.path.join(self.folder, "home")), ["home.json"])
+        self.assertEqual(sorted(os.listdir(os.path.join(self.folder, "home"))), ["home.json", "vault.key"])
 
     def test_no_home_there(self):
         self.refused(1, "nowhere: no home there", "engine", "get", "nowhere", "a")
@@ -244,7 +244,7 @@ class Homes(CliTest):
         self.assertEqual(self.ok("engine", "count", "home", "a"), b"0\n")
         self.assertEqual(self.ok("engine", "scan", "home"), b"")
         self.refused(3, "path: '..'", "engine", "count", "home", "..")
-        self.assertEqual(os.listdir(os.path.join(self.folder, "home")), ["home.json"])
+        self.assertEqual(sorted(os.listdir(os.path.join(self.folder, "home"))), ["home.json", "vault.key"])
         self.ok("engine", "set", "home", "a", "1")
         self.ok("engine", "set", "home", "a", "2", "--engine", "other one")
         self.assertEqual(self.ok("engine", "get", "home", "a"), b"1")

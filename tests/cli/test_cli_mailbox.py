@@ -204,7 +204,7 @@ class Places(MailboxTest):
         self.no(1, "mailbox: nothing was stored in it yet", "claim", "--session", "s", place=home)
         self.no(5, "the mailbox was opened for reading only", "put_agent_group", "Ada", "ada", "--read-only", place=home)
         if KIND == "sqlite":
-            self.assertEqual(os.listdir(os.path.join(self.folder, "home")), ["home.json"])
+            self.assertEqual(sorted(os.listdir(os.path.join(self.folder, "home"))), ["home.json", "vault.key"])
 
     def test_a_home_has_a_mailbox_and_its_agents(self):
         home = self.new_home()
