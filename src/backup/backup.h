@@ -186,4 +186,9 @@ keep_status kp_backup_restore(const char *backup, const char *target,
 			      const kp_backup_restore_options *options,
 			      kp_backup_restore_result *result, keep_error *err) KEEP_MUST_CHECK;
 
+/* ---------------------------------------------------------------- folders (backup_folder.c) */
+
+/* Remove a file or a folder with all that is in it; follows no link. Absent is OK. */
+keep_status kp_folder_remove(int parent, const char *name, keep_error *err) KEEP_MUST_CHECK;
+
 #endif

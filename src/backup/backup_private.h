@@ -53,8 +53,6 @@ keep_status kp_folder_need(int parent, const char *name, int *fd, keep_error *er
 keep_status kp_file_open_below(int folder, const char *path, int *fd,
 			       keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_folder_sync(int parent, const char *name, keep_error *err) KEEP_MUST_CHECK;
-/* Remove a file or a folder with all that is in it; follows no link. Absent is OK. */
-keep_status kp_folder_remove(int parent, const char *name, keep_error *err) KEEP_MUST_CHECK;
 /* Lock of a home's backups: *fd is held until it is closed. BUSY. */
 keep_status kp_backups_lock(int backups, int *fd, keep_error *err) KEEP_MUST_CHECK;
 /* Under that lock: what killed ones left. */

@@ -16,7 +16,7 @@
  *
  * Tests: tests/contract/test_backup_home.c, tests/cli/test_cli_backup.py.
  */
-#include "backup/backup_private.h"
+#include "backup/backup.h"
 #include "backup/s3.h"
 #include "home/home_private.h"
 #include "keep/backups.h"
@@ -45,14 +45,6 @@ static const char *const left_out[] = {"/" KEY_FILE, "/" KEY_FILE ".*", "/assist
 static const _Atomic int *flag_of(const volatile int *cancelled)
 {
 	return (const _Atomic int *)(uintptr_t)cancelled;
-}
-
-/* A folder with all in it; none is fine. */
-static keep_status remove_tree(const char *path, keep_error *err)
-{
-	keep_status status = kp_folder_remove(AT_FDCWD, path, err);
-
-	return status == KEEP_NOT_FOUND ? KEEP_OK : status;
 }
 
 static bool is_s3(const char *place)
@@ -232,7 +224,7 @@ static keep_status make_of_server(struct making *making, keep_error *err)
 		status = kp_buffer_append_format(&staging, err, "%s/.staging", making->options.to);
 	/* What a run that was killed left is of an older moment. */
 	if (status == KEEP_OK)
-		status = remove_tree(staging.data, err);
+		status = kp_folder_remove(AT_FDCWD, staging.data, err);
 	if (status == KEEP_OK)
 		status = keep_transfer(making->home, staging.data, &transfer, &moved, err);
 	keep_transfer_result_release(&moved);
@@ -240,7 +232,7 @@ static keep_status make_of_server(struct making *making, keep_error *err)
 		status = make_in(making, staging.data, err);
 	if (status == KEEP_OK)
 		status = move_backup(staging.data, making->options.to, making->result->name, err);
-	if (staging.data && remove_tree(staging.data, NULL) != KEEP_OK)
+	if (staging.data && kp_folder_remove(AT_FDCWD, staging.data, NULL) != KEEP_OK)
 		kp_log(KEEP_LOG_WARNING, "%s was left behind", staging.data);
 	if (status != KEEP_OK && is_new)
 		(void)rmdir(making->options.to); /* stays when there is something in it */
@@ -697,7 +689,8 @@ keep_status keep_restore(const char *from, const char *target, const keep_restor
 		status = path_of(from, given.name, &path, err);
 	if (status == KEEP_OK)
 		status = restore_folder(path.data, target, &given, result, err);
-	if (status == KEEP_OK && is_s3(from) && remove_tree(path.data, NULL) != KEEP_OK)
+	if (status == KEEP_OK && is_s3(from) &&
+	    kp_folder_remove(AT_FDCWD, path.data, NULL) != KEEP_OK)
 		kp_log(KEEP_LOG_WARNING, "%s was left behind", path.data);
 	keep_buffer_release(&path);
 	return status;

@@ -9,7 +9,7 @@
  *   snippets   snippet.c: the best part of a text, with its matches marked
  *   fusion     fuse.c: one list of several ranked ones
  *
- * Vectors are vectors.h's. How a store lays out an index for this is in README.md.
+ * Vectors are vector_set.h's. How a store lays out an index for this is in README.md.
  *
  * Threads: every value is used by one thread at a time; a parsed query may be read by many.
  */
