@@ -1,6 +1,7 @@
 # Short names for Meson's commands. `make run` and `make test` work on a fresh Debian 12.
 #
-#   run      build, make a home in a temporary folder, and show what the library does
+#   run      build, and show messages on their way to an agent (AGENT="any command") and back
+#   tour     the four stores by themselves
 #   build    build/keep and build/libkeep.so
 #   test     everything that must hold, with PostgreSQL and Redis started by the tests themselves
 #   bench    the promised speeds beside the raw library and the obvious alternative, as ratios
@@ -22,7 +23,7 @@ SETUP = meson setup $(1) $(2) >$(1).log 2>&1 || { cat $(1).log; exit 1; }
 # GCC's manual advises against -Werror here: what a sanitizer adds to a program misleads warnings.
 SANITIZE = -Db_sanitize=$(1) -Db_lundef=false -Dwerror=false
 
-.PHONY: build run test bench torture crash fuzz s3 asan tsan valgrind coverage format install clean
+.PHONY: build run tour test bench torture crash fuzz s3 asan tsan valgrind coverage format install clean
 
 build:
 	@./setup.sh build
@@ -31,6 +32,9 @@ build:
 
 run: build
 	@examples/run.sh $(BUILD)/keep
+
+tour: build
+	@examples/tour.sh $(BUILD)/keep
 
 test:
 	@./setup.sh test

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHATS = 200, BATCH = 100, COLUMNS = 26, CONTENT_BYTES = 200 };
+enum { CHATS = 200, BATCH = 100, COLUMNS = 28, CONTENT_BYTES = 200 };
 #define T0 INT64_C(1790000000000)
 
 struct bench {
@@ -30,7 +30,7 @@ struct bench {
 
 static void send_put(struct bench *bench, long i)
 {
-	char jid[32], id[32], seq[24];
+	char jid[32], id[32], seq[24], change[24];
 	const char *values[COLUMNS] = {jid,
 				       id,
 				       "ada@example",
@@ -56,12 +56,15 @@ static void send_put(struct bench *bench, long i)
 				       "f",
 				       NULL,
 				       NULL,
-				       "0"};
+				       "0",
+				       NULL,
+				       change};
 	const char *chat[] = {jid, seq, "2026-09-21T14:13:20.000Z"};
 
 	snprintf(jid, sizeof jid, "telegram:%ld", i % CHATS);
 	snprintf(id, sizeof id, "3EB0%010ld", i);
 	snprintf(seq, sizeof seq, "%ld", i / CHATS + 1);
+	snprintf(change, sizeof change, "%ld", i + 1);
 	if (!PQsendQueryPrepared(bench->pg, "insert", COLUMNS, values, NULL, NULL, 1) ||
 	    !PQsendQueryPrepared(bench->pg, "upsert", 3, chat, NULL, NULL, 1))
 		bench_fail("%s", PQerrorMessage(bench->pg));
@@ -134,7 +137,8 @@ static void open_by_hand(struct bench *bench, const char *conninfo)
 	prepare(bench, "commit", "COMMIT");
 	prepare(bench, "insert",
 		"INSERT INTO messages VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
-		"$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)");
+		"$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, "
+		"$28)");
 	prepare(bench, "upsert",
 		"INSERT INTO chats (jid, last_seq, last_input_seq, last_message_at) "
 		"VALUES ($1, $2, $2, $3) ON CONFLICT (jid) DO UPDATE SET last_seq = "

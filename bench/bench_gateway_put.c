@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHATS = 1000, THREADS = 32, BATCH = 32, COLUMNS = 26, CONTENT_BYTES = 200 };
+enum { CHATS = 1000, THREADS = 32, BATCH = 32, COLUMNS = 28, CONTENT_BYTES = 200 };
 #define T0 INT64_C(1790000000000)
 
 /* One side of all comparisons: a file through the library, and a file by hand. */
@@ -86,6 +86,7 @@ static void put_by_hand(struct bench *bench, long i)
 	sqlite3_bind_int(bench->insert, 19, 0);
 	sqlite3_bind_int(bench->insert, 23, 0);
 	sqlite3_bind_int(bench->insert, 26, 0);
+	sqlite3_bind_int64(bench->insert, 28, i + 1);
 	step_once(bench->insert);
 	bind_text(bench->upsert, 1, jid);
 	sqlite3_bind_int64(bench->upsert, 2, i / CHATS + 1);
@@ -284,7 +285,7 @@ static void open_by_hand(struct bench *bench, const char *file, bool relaxed)
 	bench->insert = prepare(bench->db,
 				"INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
 				"?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, "
-				"?23, ?24, ?25, ?26)");
+				"?23, ?24, ?25, ?26, ?27, ?28)");
 	bench->upsert = prepare(
 		bench->db,
 		"INSERT INTO chats (jid, last_seq, last_input_seq, last_message_at) "

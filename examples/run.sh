@@ -1,169 +1,103 @@
 #!/bin/sh
-# What `make run` shows: a home is made, a chat is kept, watched, counted and forgotten; then a gateway
-# takes a message in, finds who is to answer, hands the answer out, and lets a task come due; a mailbox
-# gives a message to an agent, which is any program, and takes its answer; an assistant remembers, keeps a
-# secret, and lets a job come due; and the home is backed up and restored.
+# What `make run` shows: messages on their whole way, from a channel to an agent and back.
 #
 #     examples/run.sh build/keep
+#     AGENT='any command' examples/run.sh build/keep
 #
-# Each step is a sentence, the command, and what it printed. Nothing is left behind, and nothing
-# waits by the clock: the watch says when it is in place, and answers when the message is there.
+# A home is made in a temporary folder, `keep serve` becomes its host, and an adapter (examples/adapter.py,
+# a program of its own) posts the mails of examples/messages.mbox over HTTP and delivers the answers. AGENT
+# answers: it is run for each message, with its JSON ({"text":…}) on standard input, or with
+# AGENT_TEXT=yes its text alone; what it prints is the answer. Without AGENT it is examples/agents/echo.sh.
+#
+# On a terminal the service goes on for `keep chat` until Ctrl-C. Without one it ends by itself: exit
+# status 0, or 1 when a message was not answered. Nothing is left behind.
 set -eu
 
-keep=$(realpath "${1:?usage: examples/run.sh BUILD/keep}")
-folder=$(mktemp -d)
-watcher=
-trap 'kill $watcher 2>/dev/null || :; rm -rf "$folder"' EXIT
-cd "$folder"
-mkdir bin
-ln -s "$keep" bin/keep
-PATH=$folder/bin:$PATH
-unset KEEP_HOME
+shown=${1:?usage: examples/run.sh BUILD/keep}
+keep=$(realpath "$shown")
+here=$(realpath "$(dirname "$0")")
+AGENT=${AGENT:-"'$here/agents/echo.sh'"}
+folder=$(mktemp -d "${TMPDIR:-/tmp}/keep-run.XXXXXX")
+home=$folder/home
+service=
+failed=
+KEEP_COMMAND=$keep
+PATH=$(dirname "$keep"):$PATH
+export KEEP_COMMAND PATH
+unset KEEP_HOME KEEP_TOKEN KEEP_URL
+
+clean_up() {
+	status=$?
+	trap '' INT TERM HUP
+	if [ -n "$service" ]; then
+		kill "$service" 2>/dev/null || :
+		wait "$service" 2>/dev/null || :
+	fi
+	if [ -n "$failed" ] && [ -s "$folder/service.log" ]; then
+		printf '\nWhat the service said:\n' >&2
+		tail -n 50 "$folder/service.log" | sed 's/^/    /' >&2
+	fi
+	rm -rf "$folder"
+	exit $status
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
 
 say() { printf '\n%s\n' "$*"; }
-
-# Show a command, run it, and indent what it prints.
-show() {
+run() {
 	printf '  $ %s\n' "$*"
-	eval "$*" >printed 2>&1 && status=0 || status=$?
-	sed 's/^/    /' printed
-	[ $status -eq 0 ] || printf '    (exit status %s)\n' $status
+}
+fail() {
+	failed=yes
+	printf '\n%s\n' "$*" >&2
+	exit 1
 }
 
 say 'A home is one folder for everything that an agent must not forget.'
-show 'keep init home'
+run "$shown init $home"
+"$keep" init "$home" || fail 'The home could not be made.'
 
-say "A channel keeps its session's credentials: whole or not at all, and on the disk when it returns."
-show "keep engine set home session/creds '{\"key\":\"c2VjcmV0\"}'"
-
-say 'Three messages arrive in a chat.'
-show 'keep engine set home chat/ada/message/1 "Good morning"'
-show 'keep engine set home chat/ada/message/2 "Is the train on time?"'
-show 'keep engine set home chat/ada/message/3 "It is raining here"'
-
-say 'The newest come first, whatever the clocks say. Two of them, with their names:'
-show 'keep engine list home chat/ada/message --limit 2 --names'
-
-say 'Counting reads no message.'
-show 'keep engine count home chat/ada/message'
-
-say 'Another process waits for news; it uses no processor time and misses nothing.'
-mkfifo news
-printf '  $ %s\n' 'keep engine watch home chat/ada --announce &'
-keep engine watch home chat/ada --announce >news &
-watcher=$!
-exec 3<news
-read -r line <&3
+say 'Its host accepts messages, routes them, has them answered, and hands the answers out.'
+run "$shown serve $home --agent \"$AGENT\""
+set -- serve "$home" --listen 127.0.0.1:0 --agent "$AGENT"
+[ -z "${AGENT_TEXT:-}" ] || set -- "$@" --agent-text
+mkfifo "$folder/said"
+"$keep" "$@" >"$folder/said" 2>"$folder/service.log" &
+service=$!
+exec 3<"$folder/said"
+read -r line <&3 || fail 'The service did not start.'
 printf '    %s\n' "$line"
+url=${line##* }
 
-say 'A fourth message arrives, and the watch ends:'
-show 'keep engine set home chat/ada/message/4 "The train is late"'
-read -r line <&3
-printf '    the watch says: %s\n' "$line"
-wait "$watcher"
-watcher=
-show 'keep engine list home chat/ada/message --limit 1'
+say 'An adapter, a program of its own, posts the mails of a file and delivers the answers, over HTTP.'
+run "examples/adapter.py --url $url --mbox examples/messages.mbox --trace"
+{
+	python3 "$here/adapter.py" --url "$url" --mbox "$here/messages.mbox" --trace --patience 30 2>&1 &&
+		echo yes >"$folder/answered"
+} | tee "$folder/adapter.log"
 
-say 'Many changes at once, as JSON lines on standard input, answered one line each:'
-cat >requests <<'END'
-{"id":1,"op":"set","path":"chat/bob/message/1","value":"Hello"}
-{"id":2,"op":"get","path":"chat/bob/message/1"}
-{"id":3,"op":"get","path":"chat/../session/creds"}
-END
-sed 's/^/    /' requests
-show 'keep engine batch home <requests'
+say 'Each of them has left its steps in the stores: accepted, routed to a session, claimed, answered, delivered.'
+sed -n 's/^    \([^ ]*\) \([^ ]*\): accepted.*/\1 \2/p' "$folder/adapter.log" >"$folder/messages"
+while read -r chat id; do
+	run "$shown trace $home $chat $id"
+	"$keep" trace "$home" "$chat" "$id" | sed 's/^/    /'
+done <"$folder/messages"
 
-say 'One call forgets a chat with everything below it, and nothing else.'
-show 'keep engine unset home chat/ada'
-show 'keep engine count home chat/ada/message'
-show 'keep engine get home session/creds'
-echo
+summary=$(grep '^[0-9]* accepted, [0-9]* answered, [0-9]* delivered$' "$folder/adapter.log" || :)
+[ -n "$summary" ] && [ -e "$folder/answered" ] || fail "Not every message was answered${summary:+: $summary}."
+say "$summary"
 
-say 'What is not there is an answer, not a crash:'
-show 'keep engine get home chat/ada/message/1'
+if ! [ -t 0 ] || ! [ -t 1 ]; then
+	say 'On a terminal the service would go on now, for you to talk to it. Read on: README.md, docs/agents.md.'
+	exit 0
+fi
 
-say 'The gateway is the second store. A message comes in, and comes again: it is there once.'
-show 'keep gateway put_message home telegram:ada 17 "Is the train on time?" --sender ada --timestamp 1767225600000'
-show 'keep gateway put_message home telegram:ada 17 "Is the train on time?" --sender ada --timestamp 1767225600000'
-
-say 'Routes say who is to answer, and can tell why:'
-show 'keep gateway add_route home telegram: ops prefix @ops'
-show 'keep gateway add_route home telegram: travel keyword train --seq 1'
-show 'keep gateway resolve home telegram:ada "Is the train on time?" --explain'
-
-say 'The answer waits to be delivered; an adapter claims it, sends it, and reports:'
-show 'keep gateway put_outbound home telegram:ada "It is ten minutes late" --id answer-1 --group-folder travel'
-show 'keep gateway claim_deliveries home telegram'
-show 'keep gateway complete_delivery home telegram:ada answer-1 1 delivered --platform-id 18'
-
-say 'A task becomes a message when it is due, once, whoever ticks and however often:'
-show 'keep gateway create_task home travel telegram:ada "Good morning" --id morning --next-run 2026-01-02T08:00:00Z'
-show 'keep gateway fire_due_tasks home --now-ms 2026-01-02T08:00:00Z'
-show 'keep gateway fire_due_tasks home --now-ms 2026-01-02T08:00:01Z'
-show 'keep gateway history home telegram:ada'
-
-say 'A remark for the agent rides on its next message:'
-show 'keep gateway enqueue_system_message home travel timed fired "the task <morning> came due"'
-show 'keep gateway flush_system_messages home travel'
-
-say 'The mailbox is the third store: an agent, a chat, and who serves whom.'
-show 'keep mailbox put_agent_group home Travel travel --id travel'
-show 'keep mailbox put_messaging_group home telegram ada --id ada'
-show 'keep mailbox wire home ada travel --id ada-travel'
-
-say 'A message comes in; each conversation is a session, with a folder that its agent works in:'
-show "keep mailbox route home telegram ada '{\"text\":\"Is the train on time?\"}' --message-id 17 >routed"
-session=$(keep mailbox list_sessions home | cut -f 1)
-agent_folder=$(keep mailbox session_place home "$session")
-export session agent_folder
-show 'head -3 routed'
-show 'keep mailbox messages home $session | cut -f 1,3,4'
-
-say 'Any program is the agent. It gets the text, and what it prints is the answer:'
-show "keep agent \$agent_folder --once --text -- sed 's/.*/You ask: &/'"
-
-say 'The host takes the answer over, says that it is about to send it, and what became of it:'
-show 'keep mailbox collect home $session >collected'
-show "cut -f 8-12 collected | grep text"
-answer=$(cut -f 2-3 collected | sed -n 's/\t3$//p')
-export answer
-show 'keep mailbox begin_delivery home $session $answer'
-show 'keep mailbox complete_delivery home $session $answer 1 delivered --platform-message-id 18'
-
-say 'Where is message 17 now?'
-show "keep mailbox trace home 17 | grep -e '^state' -e '^  '"
-
-say 'The assistant is the fourth store: what was said, within a budget of tokens.'
-show "keep assistant add_conversation home webui ada --conversation-id talk | tail -1"
-show "keep assistant append home talk user 'Is the train to Köln on time?'  | head -1"
-show "keep assistant append home talk assistant 'It is ten minutes late.' | head -1"
-show "keep assistant add_summary home talk 1 2 'Ada asked for a train, which is late.' | head -1"
-show "keep assistant append home talk user 'And the one after it?' | head -1"
-show "keep assistant context home talk --token-budget 50 | grep -e summary_text -e tokens -e is_complete"
-
-say 'It finds what was said, however it is spelled:'
-show "keep assistant search_messages home koln --json | grep -o '\"snippet\":\"[^\"]*\"'"
-
-say 'A secret is encrypted under the key of the home, and every look at it is remembered:'
-show "printf s3cret | keep assistant put_credential home railway api_key -"
-show "keep assistant get_credential home railway"
-show "keep assistant verify_audit home | head -2"
-
-say 'A job comes due once, whoever ticks:'
-show "keep assistant put_cron_job home Morning '0 7 * * *' prompt --job-id morning --prompt 'What is on today?' --timezone Europe/Brussels --now-ms 2026-01-01T12:00:00Z; echo"
-show "keep assistant claim_due home --now-ms 2026-01-02T06:00:00Z --json | grep -o '\"scheduled_for\":\"[^\"]*\"'"
-show "keep assistant claim_due home --now-ms 2026-01-02T06:00:01Z | head -1"
-
-say 'The whole home, as of one moment, while it is in use; and a new home of it:'
-show 'keep backup home >backup-name'
-show 'keep backup home --verify'
-show 'keep restore home another | head -1 | cut -d " " -f 1-5'
-show 'keep engine get another session/creds'; echo
-
-say 'All of it was in one folder, which is gone now. Read on:'
-cat <<'END'
-  README.md                      what Keep is for
-  examples/first.c               the same from a C program
-  docs/reference/operations.md   every operation, input, result and exit status
-  keep help                      the command explains itself
-END
+say 'The service goes on until Ctrl-C. Talk to the agent in another terminal:'
+run "$shown chat $home"
+say 'and look around:'
+run "$shown gateway list-chats $home"
+run "curl -sN $url/v1/events?after=0"
+say 'With AGENT="any command" make run, your own program answers. Read on: docs/agents.md, docs/adapters.md.'
+trap 'exit 0' INT TERM HUP
+wait "$service" || :
+fail 'The service has ended.'

@@ -108,9 +108,10 @@ KEEP_API keep_status keep_gateway_put_messages(keep_gateway *gateway, const keep
 					       keep_error *err) KEEP_MUST_CHECK;
 /*
  * Store what an agent says, to be delivered: is_from_me, status pending, due at once. As
- * keep_gateway_put_message, and group_folder (who answers) and turn_id are read as well; `id` is
- * the delivery's idempotency key, chosen before the first try. An absent id gets a UUID, written to
- * id_out (may be NULL).
+ * keep_gateway_put_message, and group_folder (who answers), turn_id and return_to (to whom
+ * keep_gateway_outcomes tells what came of it; absent: to nobody) are read as well; `id` is the
+ * delivery's idempotency key, chosen before the first try. An absent id gets a UUID, written to
+ * id_out (may be NULL). Which return_to it has makes no other message of it: the last one holds.
  */
 KEEP_API keep_status keep_gateway_put_outbound(keep_gateway *gateway, const keep_message *message,
 					       keep_put_result *result, char id_out[37],
@@ -281,6 +282,54 @@ KEEP_API keep_status keep_gateway_failed_deliveries(keep_gateway *gateway, keep_
 						    int64_t before_ms, size_t limit,
 						    keep_memory *memory, keep_message_list *out,
 						    keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- feeds
+ *
+ * A message's `change` is the number of its latest change, over all chats of the store, in the
+ * order of commits: it grows when the message is stored and with everything that becomes of it. So
+ * who reads beyond the last number that it has seen misses nothing, also after a break, and ends
+ * with every message as it is; one that changed several times meanwhile comes once.
+ */
+
+/*
+ * Messages whose change is greater than after_change (0: all), in its order, at most `limit` (0:
+ * 100). Costs what is new. What cannot be read is passed over with a warning in the log.
+ */
+KEEP_API keep_status keep_gateway_changes(keep_gateway *gateway, int64_t after_change, size_t limit,
+					  keep_memory *memory, keep_message_list *out,
+					  keep_error *err) KEEP_MUST_CHECK;
+/* The newest change; 0 when there is none. */
+KEEP_API keep_status keep_gateway_last_change(keep_gateway *gateway, int64_t *change,
+					      keep_error *err) KEEP_MUST_CHECK;
+/* Sleep until keep_gateway_changes has something, as keep_gateway_wait. */
+KEEP_API keep_status keep_gateway_wait_changes(keep_gateway *gateway, int64_t after_change,
+					       int64_t timeout_ms, bool *found,
+					       keep_error *err) KEEP_MUST_CHECK;
+
+/*
+ * Deliveries that are over (delivered, failed, refused, uncertain) and whose return_to is there, by
+ * the order of their changes, at most `limit` (0: 100). Each comes until it is settled. What cannot
+ * be read is passed over with a warning in the log.
+ */
+KEEP_API keep_status keep_gateway_outcomes(keep_gateway *gateway, size_t limit, keep_memory *memory,
+					   keep_message_list *out, keep_error *err) KEEP_MUST_CHECK;
+/*
+ * An outcome was taken: the message's return_to goes (which is no change of the feed's).
+ * `attempts` as it was told. CONFLICT: it is not over any more, or over with another attempt, for
+ * somebody retried it: nothing changed. Settled once more is OK.
+ */
+KEEP_API keep_status keep_gateway_settle_outcome(keep_gateway *gateway, keep_bytes jid,
+						 keep_bytes id, int64_t attempts,
+						 keep_error *err) KEEP_MUST_CHECK;
+/* Sleep until keep_gateway_outcomes has something, as keep_gateway_wait. */
+KEEP_API keep_status keep_gateway_wait_outcomes(keep_gateway *gateway, int64_t timeout_ms,
+						bool *found, keep_error *err) KEEP_MUST_CHECK;
+
+/* ---------------------------------------------------------------- notes of a host */
+
+/* Why an inbound message is not with an agent (absent: it is): its last_error, for people. */
+KEEP_API keep_status keep_gateway_note_input(keep_gateway *gateway, keep_bytes jid, keep_bytes id,
+					     keep_bytes why, keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- chats */
 

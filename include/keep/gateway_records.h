@@ -42,6 +42,11 @@ typedef struct keep_message {
 	keep_bytes lease_by; /* The service that is delivering it. (may be absent) */
 	keep_bytes lease_owner; /* Its process. (may be absent) */
 	int64_t attempts_before; /* Attempts before it was last retried by hand. */
+	/* To whom a delivery's outcome is yet to be reported. (may be absent) */
+	keep_bytes return_to;
+	/* The number of its latest change, over all chats of the store, in the order of
+	   commits. */
+	int64_t change;
 } keep_message;
 
 /* The values of keep_message.status. */

@@ -28,6 +28,8 @@ CREATE TABLE messages (
   lease_by TEXT, -- The service that is delivering it.
   lease_owner TEXT, -- Its process.
   attempts_before INTEGER NOT NULL DEFAULT 0, -- Attempts before it was last retried by hand.
+  return_to TEXT, -- To whom a delivery's outcome is yet to be reported.
+  change INTEGER NOT NULL UNIQUE, -- The number of its latest change, over all chats of the store, in the order of commits.
   PRIMARY KEY (chat_jid, seq),
   UNIQUE (chat_jid, id)
 ) WITHOUT ROWID, STRICT;
@@ -37,6 +39,7 @@ CREATE INDEX messages_by_chat_jid_seq ON messages (chat_jid, seq) WHERE status I
 CREATE INDEX messages_by_lease_owner ON messages (lease_owner) WHERE status = 'sending';
 CREATE INDEX messages_by_status_received_at ON messages (status, received_at) WHERE status IN ('failed', 'refused', 'uncertain');
 CREATE INDEX messages_by_turn_id ON messages (turn_id) WHERE turn_id IS NOT NULL;
+CREATE INDEX messages_by_change ON messages (change) WHERE return_to IS NOT NULL AND status IN ('delivered', 'failed', 'refused', 'uncertain');
 
 -- A chat with deliveries under way: its first one decides when it is due.
 CREATE TABLE delivery_queues (

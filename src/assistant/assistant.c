@@ -106,6 +106,7 @@ static keep_status open_database(keep_assistant *assistant, const keep_assistant
 		.sql = {.location = store->location,
 			.schema = store->schema,
 			.create = given->create && !given->read_only,
+			.seal = true,
 			.read_only = given->read_only,
 			.relaxed = given->relaxed,
 			.timeout_ms = store->timeout_ms,

@@ -259,6 +259,9 @@ keep_status kp_text_mark_put(kp_lease *lease, const kp_text_index *index, const 
    be NULL) is how many there are. */
 keep_status kp_text_index_put(kp_lease *lease, const kp_text_index *index, const kp_text_row *row,
 			      int64_t *words, keep_error *err) KEEP_MUST_CHECK;
+/* The two texts that a row is in the index by, in the spelling of the lease's dialect. */
+keep_status kp_text_index_render(const kp_lease *lease, const kp_text_row *row, keep_buffer *first,
+				 keep_buffer *second, keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_text_index_remove(kp_lease *lease, const kp_text_index *index,
 				 const kp_text_row *row, keep_error *err) KEEP_MUST_CHECK;
 /* Nothing is in any more; *mark and the stored mark say so. */

@@ -232,6 +232,12 @@ static keep_status change_row(kp_lease *lease, size_t statement, const kp_text_r
 	return status;
 }
 
+keep_status kp_text_index_render(const kp_lease *lease, const kp_text_row *row, keep_buffer *first,
+				 keep_buffer *second, keep_error *err)
+{
+	return render_row(lease, row, first, second, NULL, err);
+}
+
 keep_status kp_text_index_put(kp_lease *lease, const kp_text_index *index, const kp_text_row *row,
 			      int64_t *words, keep_error *err)
 {

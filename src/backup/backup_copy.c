@@ -9,7 +9,9 @@
  *
  * Invariants:
  *   1. A copied database is in rollback mode and whole without a log: bytes 18 and 19 say so.
- *   2. A file that goes while it is read is no failure: the next look sees it. One that is held and
+ *   2. In a database with seals every page that comes from its log is sealed here; those of the file
+ *      are copied with the seals that they have, right or wrong.
+ *   3. A file that goes while it is read is no failure: the next look sees it. One that is held and
  *      goes is copied through its connection, by SQLite.
  *
  * Tests: tests/contract/test_backup_snapshot.c.
@@ -79,8 +81,8 @@ static keep_status write_database(kp_backup_job *job, kp_item *item, struct sour
 		char *block = kp_sink_block(&sink);
 
 		status = read_block(source, block, len, at, err);
-		if (status == KEEP_OK && at == 0 && len > VERSIONS_AT + 1)
-			block[VERSIONS_AT] = block[VERSIONS_AT + 1] = 1;
+		if (status == KEEP_OK && at == 0)
+			kp_seal_set_versions(block, len, 1);
 		if (status == KEEP_OK)
 			status = kp_sink_put(&sink, len, err);
 		if (status == KEEP_OK)
@@ -100,6 +102,9 @@ static keep_status open_log(kp_backup_job *job, const kp_item *item, const kp_sq
 			    struct source *source, keep_error *err)
 {
 	char name[PATH_MAX];
+	unsigned char header[HEADER_BYTES];
+	uint32_t page_bytes;
+	unsigned reserved;
 	keep_status status;
 
 	if (snprintf(name, sizeof name, "%s-wal", item->path) >= (int)sizeof name)
@@ -113,6 +118,12 @@ static keep_status open_log(kp_backup_job *job, const kp_item *item, const kp_sq
 		source->size = (int64_t)source->map.page_count * source->map.page_bytes;
 	if (source->map.count == 0)
 		kp_file_close(&source->log_fd);
+	else if (status == KEEP_OK)
+		status = kp_sqlite_raw_read(&source->raw, header, sizeof header, 0, err);
+	source->map.is_sealed = status == KEEP_OK && source->map.count > 0 &&
+				kp_seal_header(header, &page_bytes, &reserved) &&
+				reserved == KP_SEAL_BYTES &&
+				page_bytes == source->map.page_bytes;
 	return status;
 }
 

@@ -275,6 +275,8 @@ keep_status kp_log_lay(int fd, const kp_log_map *map, char *block, size_t len, i
 		*is_over = status == KEEP_OK && got < map->page_bytes; /* it was cut */
 		if (*is_over)
 			return KEEP_OK;
+		if (map->is_sealed && status == KEEP_OK) /* in a log they have none */
+			kp_seal_put(block + offset, map->page_bytes, map->pages[i].page);
 		laid++;
 	}
 	if (status != KEEP_OK || laid == 0)

@@ -205,8 +205,8 @@ static keep_status read_bytes(kp_hold *hold, keep_error *err)
 	if (!hold->bytes)
 		return kp_fail_memory(err, "a database that is locked");
 	status = kp_sqlite_raw_read(&raw, hold->bytes, (size_t)hold->size, 0, err);
-	if (hold->size > 20) /* bytes 18 and 19: a copy is in rollback mode */
-		hold->bytes[18] = hold->bytes[19] = 1;
+	if (status == KEEP_OK) /* a copy is in rollback mode */
+		kp_seal_set_versions(hold->bytes, (size_t)hold->size, 1);
 	return status;
 }
 

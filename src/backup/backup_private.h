@@ -119,6 +119,7 @@ typedef struct kp_log_map {
 	size_t count;
 	uint32_t page_bytes, page_count; /* of the database then; 0: no log, the file is all */
 	unsigned char salts[8];
+	bool is_sealed; /* the pages are to get seals (sql/sqlite_files.h) */
 } kp_log_map;
 
 typedef struct kp_hold {

@@ -13,12 +13,15 @@
  *   cli_batch.c       `keep engine batch`
  *   cli_call.c        `keep call`
  *   cli_agent.c       `keep agent`: any program as an agent
- *   cli_child.c       runs that program
  *   cli_transfer.c    `keep transfer`: a home to another backend
- *   cli_transfer.c    `keep transfer`
+ *   cli_chat.c        `keep chat` (cli_talk.h)
+ *   cli_serve.c       `keep serve`
+ *   cli_trace.c       `keep trace`
  *   cli_backup.c      `keep backup`
  *   cli_restore.c     `keep restore`
  *   cli_care.c        `keep rekey`, `retain`, `migrate`, `import`, `optimize`
+ *   cli_check.c       `keep check`
+ *   cli_stats.c       `keep stats`
  *   cli_options.c     words of those, and their progress
  *   cli_signals.c     Ctrl-C and SIGTERM
  *   cli_help.c        help texts
@@ -205,6 +208,11 @@ int cli_retain_main(int argc, char **argv);
 int cli_migrate_main(int argc, char **argv);
 int cli_import_main(int argc, char **argv);
 int cli_optimize_main(int argc, char **argv);
+int cli_check_main(int argc, char **argv);
+int cli_stats_main(int argc, char **argv);
+int cli_chat_main(int argc, char **argv);
+int cli_serve_main(int argc, char **argv);
+int cli_trace_main(int argc, char **argv);
 
 /* Help on stdout. */
 void cli_help_all(void);

@@ -199,7 +199,7 @@ static keep_status serve_line(call_server *server, keep_bytes line, keep_error *
 	keep_status status = read_request(line, &arena, &request, &error), put = KEEP_OK;
 	bool answered = false;
 
-	if (status == KEEP_OK && request.operation->waits) {
+	if (status == KEEP_OK && kp_operation_waits(request.operation, request.with)) {
 		status = start_wait(server, line, &error);
 		answered = status == KEEP_OK;
 	} else if (status == KEEP_OK) {

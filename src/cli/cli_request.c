@@ -36,7 +36,7 @@ bool cli_own_option_fits(enum cli_own_option option, const kp_operation *operati
 {
 	if (option == CLI_OPTION_NULL)
 		return operation->result == KP_RESULT_ROWS;
-	return option != CLI_OPTION_ANNOUNCE || operation->waits;
+	return option != CLI_OPTION_ANNOUNCE || operation->waits || operation->waits_with;
 }
 
 const char *cli_option_name(const char *name, char out[CLI_NAME_SIZE])

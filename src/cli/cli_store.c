@@ -22,7 +22,8 @@ typedef struct cli_printer {
 	bool encoded; /* bytes come as base64, on our own account */
 	char row_end; /* '\n' or '\0' */
 	keep_buffer decoded;
-	bool no; /* the result is "no" */
+	bool no;    /* the result is "no" */
+	bool empty; /* the result is no row */
 } cli_printer;
 
 /* ---------------------------------------------------------------- printing */
@@ -137,6 +138,7 @@ static keep_status take_row(void *ctx, keep_bytes json, keep_error *err)
 
 	if (status == KEEP_OK)
 		status = put_row(ctx, row, err);
+	((cli_printer *)ctx)->empty = false;
 	kp_arena_release(&arena);
 	/* Nobody reads any more: end the walk without a failure of its own. */
 	return status == KEEP_OK && ferror(stdout)
@@ -288,7 +290,7 @@ static keep_status run_call(const cli_request *request, keep_session *session, c
 	cli_signals signals;
 	keep_status status = KEEP_OK;
 
-	if (!request->operation->waits)
+	if (!kp_operation_waits(request->operation, with))
 		return kp_session_run(session, request->store, request->operation, with, hooks,
 				      result, err);
 	status = cli_signals_begin(&signals, cancel_session, session, err);
@@ -311,8 +313,12 @@ static keep_status run_and_print(cli_printer *printer, keep_session *session, co
 		.row = json ? NULL : take_row,
 	};
 	keep_buffer result = KEEP_BUFFER_INIT;
-	keep_status status = run_call(request, session, with, &hooks, &result, stopped, err);
+	keep_status status;
 
+	printer->empty = request->operation->result == KP_RESULT_ROWS;
+	status = run_call(request, session, with, &hooks, &result, stopped, err);
+	if (json && !kp_bytes_equal(kp_buffer_bytes(&result), KEEP_BYTES("[]")))
+		printer->empty = false;
 	if (status == KEEP_OK && json)
 		status = put_json(printer, kp_buffer_bytes(&result), err);
 	else if (status == KEEP_OK)
@@ -380,6 +386,8 @@ static int run_request(const cli_request *request)
 		exit_status = is_no(request->operation, status) ? CLI_NO : exit_status;
 	} else if (printer.no) {
 		exit_status = stopped ? stopped : CLI_NO;
+	} else if (printer.empty && request->operation->waits_with) {
+		exit_status = stopped; /* it was ended before there was something */
 	}
 	return cli_finish_output(exit_status);
 }

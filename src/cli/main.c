@@ -30,7 +30,7 @@ const cli_command cli_commands[] = {
 		 "{\"id\":1,\"ok\":true,\"result\":…} or "
 		 "{\"id\":1,\"ok\":false,\"status\":\"INVALID\",\"error\":\"…\"}. Calls run one "
 		 "after the other in the order of their lines. One that waits (engine.watch, "
-		 "gateway.wait) is "
+		 "gateway.wait, gateway.claim_deliveries with timeout_ms) is "
 		 "begun in that order too, so that it misses nothing that a later line changes, "
 		 "and "
 		 "then waits aside: its answer comes when it comes. At most 64 wait at once. At "
@@ -62,6 +62,46 @@ const cli_command cli_commands[] = {
 		 "their programs and gives the messages back. A COMMAND that cannot be started "
 		 "ends it, and fails no message.",
 	 .run = cli_agent_main},
+	{.name = "serve",
+	 .usage = "HOME [--listen ADDRESS:PORT] [--agent COMMAND] [--agent-text] [--agents N] "
+		  "[--agent-seconds N] [--tls-certificate FILE --tls-key FILE] [--behind-proxy] "
+		  "[--hosts NAME,…] [--key-file FILE] [--backups FOLDER] [--no-maintenance] "
+		  "[--grace-seconds N] [--verbose]",
+	 .sentence = "Be the host of a home: accept, route, answer, deliver, keep schedules.",
+	 .more = "Messages come in and deliveries go out over HTTP, at 127.0.0.1:7400 or where "
+		 "--listen says; port 0 is any free one, and what it is is the first line of the "
+		 "output. COMMAND, run by the shell, answers for sessions whose agent group names "
+		 "no agent_provider: as `keep agent` runs it, with --agent-text for the text "
+		 "alone, --agents so many at once (4), --agent-seconds each (600). One host "
+		 "per home: a second one waits and takes over when the first one ends or dies. "
+		 "Loopback needs no account as long as there is none; another address needs one, "
+		 "and TLS or --behind-proxy. --hosts are further names that requests may have in "
+		 "Host. Backups are made at night, in the home or in --backups FOLDER, and what "
+		 "is over is removed, unless --no-maintenance. SIGTERM finishes what is in flight, "
+		 "for --grace-seconds (10).",
+	 .run = cli_serve_main},
+	{.name = "chat",
+	 .usage = "HOME|URL [--chat terminal:NAME] [--agent COMMAND] [--agent-text] "
+		  "[--token-file FILE] [--once TEXT]",
+	 .sentence = "Talk to an agent in the terminal, through the whole journey.",
+	 .more = "Each line is a message in the chat terminal:NAME (your user's name when left "
+		 "out), "
+		 "and what the agent says to it is printed. HOME needs a `keep serve` that runs on "
+		 "it; with --agent the talk is the host itself for as long as it lasts, and "
+		 "COMMAND "
+		 "answers as below `keep serve`, with --agent-text for the text alone. URL is "
+		 "that of a `keep serve` elsewhere, http:// or https://, with the token of an "
+		 "account in KEEP_TOKEN or in FILE. In a pipe it ends when all lines were answered "
+		 "or have failed, and its exit status is 1 when one has; --once says one "
+		 "thing and does the same. Why a message failed is on standard error. Ctrl-C ends "
+		 "it; an answer that comes later is shown by the next talk of that NAME.",
+	 .run = cli_chat_main},
+	{.name = "trace",
+	 .usage = "HOME CHAT ID [--json]",
+	 .sentence = "Where a message is, and every step that it took through all stores.",
+	 .more = "CHAT is the chat's jid and ID the message's, as the adapter put it. The last "
+		 "line of the steps says how it stands.",
+	 .run = cli_trace_main},
 	{.name = "transfer",
 	 .usage = "FROM TO [--json] [--without-files] [--in-use]",
 	 .sentence = "Move a home from a folder to a database server, or back.",
@@ -141,6 +181,28 @@ const cli_command cli_commands[] = {
 	 .usage = "HOME",
 	 .sentence = "Renew statistics and give free space back, in small steps.",
 	 .run = cli_optimize_main},
+	{.name = "check",
+	 .usage = "HOME [--repair] [--quick] [--key-file F] [--json]",
+	 .sentence = "Find out whether a home is whole: every file, every row, every index.",
+	 .more = "Others may go on with it. Each finding is a line: damage (something that was "
+		 "stored "
+		 "is gone or cannot be trusted), inconsistency (what is stored contradicts itself) "
+		 "or "
+		 "note. --repair mends what is derived (indexes, full text, vectors, counters, "
+		 "queues) and gives back what a dead process holds, and touches nothing else. "
+		 "--quick reads neither rows nor pages. --key-file is the file with the keys of "
+		 "secrets, else the home's vault.key. --json prints each finding as an object on a "
+		 "line, and a summary as the last. Exit status 0 when nothing is wrong, or "
+		 "everything was mended; 1 when something is. docs/check.md lists what may be "
+		 "found.",
+	 .run = cli_check_main},
+	{.name = "stats",
+	 .usage = "HOME [--json]",
+	 .sentence = "Tell what a home has: rows, states, sizes, what waits and what is due.",
+	 .more = "Of a store that is not there nothing is told. --json prints each number as an "
+		 "object "
+		 "on a line: store, name, part, value.",
+	 .run = cli_stats_main},
 	{.name = "completion",
 	 .usage = "bash",
 	 .sentence = "Print a completion script for the shell.",

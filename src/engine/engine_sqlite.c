@@ -598,6 +598,7 @@ static keep_status sqlite_open(const char *url, const keep_engine_options *optio
 	kp_database_options database = {
 		.sql = {.location = file,
 			.create = options->create,
+			.seal = true,
 			.read_only = options->read_only,
 			.relaxed = options->relaxed,
 			.timeout_ms = options->timeout_ms,

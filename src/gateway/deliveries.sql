@@ -33,7 +33,7 @@ DELETE FROM delivery_queues WHERE due_at <= $1 AND NOT EXISTS (
 -- name: fail_unreadable_delivery
 -- A claimed one whose row cannot be read: what can be said of it without.
 UPDATE messages SET status = 'failed', next_attempt_at = NULL, last_error = $3, lease_by = NULL,
-  lease_owner = NULL
+  lease_owner = NULL, change = (SELECT max(change) + 1 FROM messages)
 WHERE chat_jid = $1 AND seq = $2 AND status = 'sending';
 
 -- name: delivery_owners
@@ -42,8 +42,13 @@ SELECT DISTINCT lease_owner FROM messages WHERE status = 'sending' AND lease_own
 
 -- name: end_leases_of_owner
 -- A process is gone: its leases are over.
-UPDATE messages SET next_attempt_at = $2
-WHERE status = 'sending' AND lease_owner = $1 AND next_attempt_at > $2;
+UPDATE messages SET next_attempt_at = $2,
+  change = (SELECT max(change) FROM messages) + ended.place
+FROM (
+  SELECT chat_jid, seq, row_number() OVER (ORDER BY change) AS place FROM messages
+  WHERE status = 'sending' AND lease_owner = $1 AND next_attempt_at > $2
+) AS ended
+WHERE messages.chat_jid = ended.chat_jid AND messages.seq = ended.seq;
 
 -- name: renew_queues_of_owner
 UPDATE delivery_queues SET due_at = (
@@ -101,7 +106,8 @@ ORDER BY place, due_at, chat_jid LIMIT $2;
 -- name: claim_deliveries only sqlite
 -- Lease [[chat, number, attempts, status], …]: each a compare-and-set.
 UPDATE messages SET status = 'sending', attempts = messages.attempts + 1, next_attempt_at = $2,
-  lease_by = $3, lease_owner = $4
+  lease_by = $3, lease_owner = $4,
+  change = (SELECT max(change) FROM messages) + 1 + wanted.key
 FROM json_each($1) AS wanted
 WHERE messages.chat_jid = wanted.value ->> 0
   AND messages.seq = wanted.value ->> 1
@@ -112,8 +118,9 @@ RETURNING *;
 -- name: claim_deliveries only postgres
 -- Lease [[chat, number, attempts, status], …]: each a compare-and-set.
 UPDATE messages SET status = 'sending', attempts = messages.attempts + 1, next_attempt_at = $2,
-  lease_by = $3, lease_owner = $4
-FROM json_array_elements(CAST($1 AS json)) AS wanted (value)
+  lease_by = $3, lease_owner = $4,
+  change = (SELECT max(change) FROM messages) + wanted.place
+FROM json_array_elements(CAST($1 AS json)) WITH ORDINALITY AS wanted (value, place)
 WHERE messages.chat_jid = wanted.value ->> 0
   AND messages.seq = CAST(wanted.value ->> 1 AS bigint)
   AND messages.attempts = CAST(wanted.value ->> 2 AS bigint)
@@ -127,11 +134,12 @@ FROM messages WHERE chat_jid = $1 AND id = $2;
 -- name: move_delivery
 -- From status $3 and attempt $4 to another one; an absent platform_id stays.
 UPDATE messages SET status = $5, next_attempt_at = $6, last_error = $7,
-  platform_id = coalesce($8, platform_id), attempts_before = $9, lease_by = NULL, lease_owner = NULL
+  platform_id = coalesce($8, platform_id), attempts_before = $9, lease_by = NULL, lease_owner = NULL,
+  change = (SELECT max(change) + 1 FROM messages)
 WHERE chat_jid = $1 AND id = $2 AND status = $3 AND attempts = $4;
 
 -- name: extend_delivery
-UPDATE messages SET next_attempt_at = $5
+UPDATE messages SET next_attempt_at = $5, change = (SELECT max(change) + 1 FROM messages)
 WHERE chat_jid = $1 AND id = $2 AND status = $3 AND attempts = $4;
 
 -- name: ended_badly

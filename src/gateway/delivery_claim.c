@@ -217,7 +217,7 @@ static keep_status find_claimed(const struct claim *claim, kp_sql_stmt *stmt, st
 	keep_status status = kp_sql_column_bytes(stmt, 0, KP_TEXT, &key.jid, err);
 
 	if (status == KEEP_OK)
-		status = kp_sql_column_int(stmt, kp_message_seq_column(), &key.seq, err);
+		status = kp_sql_column_int(stmt, kp_message_column("seq"), &key.seq, err);
 	*due = status != KEEP_OK
 		       ? NULL
 		       : bsearch(&key, claim->due, claim->count, sizeof *claim->due, find_key);
@@ -418,7 +418,7 @@ keep_status keep_gateway_claim_deliveries(keep_gateway *gateway, keep_bytes chan
 	if (status == KEEP_OK)
 		status = kp_gateway_read(gateway, query_due, &claim, err);
 	if (status == KEEP_OK && (claim.is_due || gateway->store.read_only))
-		status = kp_gateway_change(gateway, apply_claim, &claim, KP_NEWS_NONE, err);
+		status = kp_gateway_change(gateway, apply_claim, &claim, KP_NEWS_CHANGE, err);
 	if (status == KEEP_OK)
 		*out = claim.list;
 	kp_arena_release(&claim.texts);

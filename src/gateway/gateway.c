@@ -28,7 +28,11 @@ enum { DEFAULT_TIMEOUT_MS = 5000 };
 #define CACHE_BYTES (INT64_C(64) << 20)
 
 static const char *const topics[] = {
-	[KP_TOPIC_INPUT] = "input", [KP_TOPIC_DELIVERY] = "delivery", NULL};
+	[KP_TOPIC_INPUT] = "input",
+	[KP_TOPIC_DELIVERY] = "delivery",
+	[KP_TOPIC_CHANGE] = "change",
+	NULL,
+};
 
 const char *keep_put_name(keep_put put)
 {
@@ -67,6 +71,7 @@ static keep_status open_database(keep_gateway *gateway, bool create, keep_error 
 		.sql = {.location = gateway->store.location,
 			.schema = gateway->store.schema,
 			.create = create,
+			.seal = true,
 			.read_only = gateway->store.read_only,
 			.relaxed = gateway->relaxed,
 			.timeout_ms = gateway->store.timeout_ms,
@@ -108,6 +113,7 @@ keep_status keep_gateway_open(const char *url, const keep_gateway_options *optio
 	gateway->store.timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : DEFAULT_TIMEOUT_MS;
 	gateway->store.what = "gateway";
 	gateway->store.topics = topics;
+	gateway->store.any_news = KP_NEWS_CHANGE;
 	status = kp_owner_make(gateway->owner, err);
 	/* A text that proves nothing (kp_owner_check): its leases end by time alone. */
 	if (status == KEEP_OK && given.lasting_leases)

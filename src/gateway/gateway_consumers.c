@@ -271,7 +271,7 @@ static keep_status note_damage(void *ctx, kp_sql_stmt *stmt, const keep_error *w
 	keep_status status = kp_sql_column_bytes(stmt, 0, KP_TEXT, &jid, err);
 
 	if (status == KEEP_OK)
-		status = kp_sql_column_int(stmt, kp_message_seq_column(), &seq, err);
+		status = kp_sql_column_int(stmt, kp_message_column("seq"), &seq, err);
 	if (status != KEEP_OK || find_damage(look, jid))
 		return status;
 	damage = kp_arena_alloc(look->arena, sizeof *damage);

@@ -382,7 +382,7 @@ keep_status keep_gateway_extend_delivery(keep_gateway *gateway, keep_bytes jid, 
 		status = kp_delivery_check_lease(lease_ms, move.now_ms, &move.until, err);
 	if (status != KEEP_OK)
 		return status;
-	return kp_gateway_change(gateway, apply_move, &move, KP_NEWS_NONE, err);
+	return kp_gateway_change(gateway, apply_move, &move, KP_NEWS_CHANGE, err);
 }
 
 keep_status keep_gateway_retry_delivery(keep_gateway *gateway, keep_bytes jid, keep_bytes id,

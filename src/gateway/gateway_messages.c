@@ -37,6 +37,7 @@ static keep_status check_texts(const keep_message *message, keep_error *err)
 		{"reply_to_id", message->reply_to_id},
 		{"forwarded_from", message->forwarded_from},
 		{"turn_id", message->turn_id},
+		{"return_to", message->return_to},
 	};
 	keep_status status = kp_check_key("chat_jid", message->chat_jid, err);
 
@@ -111,11 +112,11 @@ keep_message kp_message_inbound(keep_bytes jid, keep_bytes id, keep_bytes sender
 /* What probe_message tells of the chat, then of a message with the same key. */
 enum { PROBE_CHAT = 0, PROBE_MESSAGE = 3 };
 
-int kp_message_seq_column(void)
+int kp_message_column(const char *name)
 {
 	int column = 0;
 
-	while (strcmp(kp_message_record.fields[column].name, "seq") != 0)
+	while (strcmp(kp_message_record.fields[column].name, name) != 0)
 		column++;
 	return column;
 }
@@ -302,8 +303,16 @@ struct put {
 static keep_status apply_put(void *ctx, kp_lease *lease, keep_error *err)
 {
 	struct put *put = ctx;
+	const keep_message *message = &put->message;
+	keep_status status = kp_message_put(lease, &put->message, put->chat, put->has_timestamp,
+					    &put->result, err);
 
-	return kp_message_put(lease, &put->message, put->chat, put->has_timestamp, &put->result,
+	if (status != KEEP_OK || put->result.put != KEEP_PUT_DUPLICATE || !message->return_to.data)
+		return status;
+	return kp_lease_queue(lease, KP_GATEWAY_RENEW_RETURN,
+			      KP_VALUES(kp_text_value(message->chat_jid),
+					kp_text_value(message->id),
+					kp_text_value(message->return_to)),
 			      err);
 }
 
@@ -364,6 +373,7 @@ keep_status keep_gateway_put_outbound(keep_gateway *gateway, const keep_message 
 	put.message.is_from_me = true;
 	put.message.group_folder = kp_text_or(given.group_folder, "");
 	put.message.turn_id = given.turn_id;
+	put.message.return_to = given.return_to;
 	put.message.status = KEEP_BYTES(KEEP_MESSAGE_STATUS_PENDING);
 	put.message.next_attempt_at = put.message.received_at;
 	put.message.has_next_attempt_at = true;

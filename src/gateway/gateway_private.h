@@ -26,7 +26,7 @@ _Static_assert(KEEP_GATEWAY_TEXT_MAX == KP_KEY_MAX, "the checks of core hold it"
 _Static_assert(KEEP_GATEWAY_CONTENT_MAX == KP_CONTENT_MAX, "the checks of core hold it");
 
 /* What changes are news of: numbers for kp_store_wait. */
-enum kp_gateway_topic { KP_TOPIC_INPUT, KP_TOPIC_DELIVERY };
+enum kp_gateway_topic { KP_TOPIC_INPUT, KP_TOPIC_DELIVERY, KP_TOPIC_CHANGE };
 
 struct keep_gateway {
 	kp_store store;
@@ -72,8 +72,11 @@ static inline keep_status kp_gateway_has(keep_gateway *gateway, size_t statement
 /* Who is woken after a change; bits. */
 enum kp_gateway_news {
 	KP_NEWS_NONE = 0,
-	KP_NEWS_INPUT = 1 << KP_TOPIC_INPUT,      /* consumers: keep_gateway_wait */
-	KP_NEWS_DELIVERY = 1 << KP_TOPIC_DELIVERY /* adapters: keep_gateway_wait_deliveries */
+	KP_NEWS_INPUT = 1 << KP_TOPIC_INPUT, /* consumers: keep_gateway_wait */
+	/* adapters: keep_gateway_wait_deliveries; who gave them: keep_gateway_wait_outcomes */
+	KP_NEWS_DELIVERY = 1 << KP_TOPIC_DELIVERY,
+	/* Of a message, and nothing else: keep_gateway_wait_changes, which all others wake, too. */
+	KP_NEWS_CHANGE = 1 << KP_TOPIC_CHANGE
 };
 static inline keep_status kp_gateway_change(keep_gateway *gateway, kp_apply *apply, void *ctx,
 					    unsigned news, keep_error *err)
@@ -146,8 +149,8 @@ typedef struct kp_chat_state {
 keep_status kp_message_probe(kp_sql_stmt *stmt, const keep_message *message, bool has_timestamp,
 			     kp_chat_state *chat, bool *stored, keep_put_result *result,
 			     keep_error *err) KEEP_MUST_CHECK;
-/* Where the number is in a row of messages; the chat's jid is its first column. */
-int kp_message_seq_column(void);
+/* Where a field (a literal) is in a row of messages; the chat's jid is its first column. */
+int kp_message_column(const char *name);
 /* Are they the same as far as a replay is concerned? */
 bool kp_message_is_same(const keep_message *stored, const keep_message *given, bool has_timestamp);
 /* Give the message its number and insert it. */

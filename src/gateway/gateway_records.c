@@ -36,6 +36,8 @@ static const kp_field message_fields[] = {
 	KP_FIELD(TEXT, keep_message, lease_by, KP_FIELD_NULL, NULL),
 	KP_FIELD(TEXT, keep_message, lease_owner, KP_FIELD_NULL, NULL),
 	KP_FIELD(INT, keep_message, attempts_before, 0, NULL),
+	KP_FIELD(TEXT, keep_message, return_to, KP_FIELD_NULL, NULL),
+	KP_FIELD(INT, keep_message, change, 0, NULL),
 };
 
 const kp_record kp_message_record =
@@ -408,6 +410,8 @@ static const char *const message_texts[] = {
 	"The service that is delivering it.",
 	"Its process.",
 	"Attempts before it was last retried by hand.",
+	"To whom a delivery's outcome is yet to be reported.",
+	"The number of its latest change, over all chats of the store, in the order of commits.",
 };
 
 static const char *const delivery_queue_texts[] = {

@@ -65,7 +65,9 @@ LEFT JOIN LATERAL (
 ORDER BY wanted.place;
 
 -- name: insert_message
-INSERT INTO messages VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26);
+-- Its change, $28, is added to the newest one's and one more.
+INSERT INTO messages VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27,
+  (SELECT coalesce(max(change), 0) + 1 FROM messages) + $28);
 
 -- name: save_chat
 -- Make or renew a chat; an absent name or channel stays.

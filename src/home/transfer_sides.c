@@ -27,6 +27,7 @@
 
 #define VALUE_MAX (INT64_C(1) << 30)
 enum { HOME_FILE_MAX = 4096, STATEMENT_MS = 3600 * 1000 };
+#define LOCK_MS "5000" /* as lock_timeout has it */
 
 bool kp_home_side_is_server(const char *home)
 {
@@ -158,15 +159,21 @@ static keep_status identify_server(kp_home_side *side, keep_error *err)
 	return status;
 }
 
+/* The server may learn a moment late that a transfer was killed: its lock is waited for. */
 static keep_status lock_server(kp_home_side *side, keep_error *err)
 {
 	int64_t is_ours = 0;
 	keep_status status = kp_home_ask(
-		side->conn,
-		"SELECT pg_try_advisory_lock(hashtextextended('keep transfer', 0))::int::bigint",
+		side->conn, "SELECT length(set_config('lock_timeout', '" LOCK_MS "', false))::bigint",
 		(keep_bytes){.data = NULL}, &is_ours, err);
 
-	if (status == KEEP_OK && !is_ours)
+	if (status == KEEP_OK)
+		status = kp_home_ask(
+			side->conn,
+			"SELECT 1::bigint FROM (SELECT pg_advisory_lock(hashtextextended("
+			"'keep transfer', 0))) AS taken",
+			(keep_bytes){.data = NULL}, &is_ours, err);
+	if (status == KEEP_BUSY)
 		status = kp_fail(err, KEEP_BUSY, "another transfer to the server is under way");
 	return status;
 }

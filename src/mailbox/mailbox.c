@@ -302,6 +302,7 @@ static keep_status open_database(keep_mailbox *mailbox, keep_error *err)
 		.sql = {.location = mailbox->location,
 			.schema = mailbox->schema,
 			.create = mailbox->create,
+			.seal = true,
 			.read_only = mailbox->read_only,
 			.relaxed = mailbox->relaxed,
 			.timeout_ms = mailbox->timeout_ms,

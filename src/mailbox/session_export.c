@@ -159,7 +159,13 @@ static keep_status fill_file(const char *path, const kp_migrations *migrations,
 			     const struct table *tables, size_t count, kp_lease *from,
 			     keep_bytes session, keep_error *err)
 {
-	kp_sql_options options = {.location = path, .create = true, .journal = KP_JOURNAL_ROLLBACK};
+	kp_sql_options options = {
+		.location = path,
+		.create = true,
+		.seal = tables ==
+			inbound_tables, /* programs that know only SQLite write the other */
+		.journal = KP_JOURNAL_ROLLBACK,
+	};
 	kp_sql_conn *to = NULL;
 	keep_status status = kp_sql_open(&kp_sql_sqlite, &options, &to, err);
 

@@ -25,6 +25,7 @@
  * Tests: tests/contract/test_mailbox_sessions.c.
  */
 #include "mailbox/mailbox_private.h"
+#include "sql/sqlite_files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,7 +34,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { HEADER_WRITE_VERSION = 18, HEADER_READ_VERSION = 19, LOG_VERSION = 2 };
+enum { LOG_VERSION = 2 }; /* in a database's header */
 #define TEMPLATE_BYTES_MAX (4 << 20)
 
 struct kp_session_template {
@@ -96,6 +97,7 @@ static keep_status open_template(const keep_mailbox *mailbox, struct kp_session_
 	kp_sql_options options = {
 		.location = path,
 		.create = true,
+		.seal = kind == KP_SIDE_HOST,
 		.relaxed = true,
 		.timeout_ms = mailbox->timeout_ms,
 		.journal = KP_JOURNAL_ROLLBACK,
@@ -251,11 +253,8 @@ keep_status kp_session_file_make(keep_mailbox *mailbox, enum kp_side_kind kind,
 			      err);
 	if (status == KEEP_OK)
 		status = read_template(mailbox->session_template, kind, &bytes, err);
-	if (status == KEEP_OK && kind == KP_SIDE_HOST && !mailbox->mount_safe &&
-	    bytes.len > HEADER_READ_VERSION) {
-		bytes.data[HEADER_WRITE_VERSION] = LOG_VERSION; /* invariant 2 */
-		bytes.data[HEADER_READ_VERSION] = LOG_VERSION;
-	}
+	if (status == KEEP_OK && kind == KP_SIDE_HOST && !mailbox->mount_safe) /* invariant 2 */
+		kp_seal_set_versions(bytes.data, bytes.len, LOG_VERSION);
 	if (status == KEEP_OK)
 		status = write_copy(mailbox, folder, name, kp_buffer_bytes(&bytes), err);
 	keep_buffer_release(&bytes);

@@ -136,6 +136,7 @@ keep_status kp_side_open(kp_side *side, keep_error *err)
 	kp_sql_options options = {
 		.location = side->own,
 		.create = side->create,
+		.seal = is_host,
 		.relaxed = side->relaxed,
 		.timeout_ms = side->timeout_ms,
 		.cache_bytes = CACHE_BYTES,

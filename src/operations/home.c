@@ -19,6 +19,7 @@
  *
  * Tests: tests/unit/test_operations.c, tests/cli/.
  */
+#include "home/store_list.h"
 #include "operations/operations_table.h"
 #include "vault/vault.h"
 
@@ -136,6 +137,9 @@ keep_status kp_home_file_url(const char *home, const char *folder, const char *f
 		status = kp_fail(err, KEEP_NOT_FOUND, "%s: no such store yet", path.data);
 	if (status == KEEP_OK)
 		status = kp_buffer_append_format(url, err, "sqlite:%s", path.data);
+	/* It is there, or is made now: from here on `keep check` misses it when it is gone. */
+	if (status == KEEP_OK)
+		kp_home_note_store(home, path.data + strlen(home) + 1);
 	keep_buffer_release(&path);
 	return status;
 }

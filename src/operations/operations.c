@@ -68,6 +68,16 @@ static const kp_operation *find_alias(const kp_operation_store *store, keep_byte
 	return NULL;
 }
 
+bool kp_operation_waits(const kp_operation *operation, const kp_json *with)
+{
+	const kp_json *given =
+		operation->waits_with ? kp_json_member(with, operation->waits_with) : NULL;
+
+	/* What is no number is refused by who reads it, wherever that is. */
+	return operation->waits || (given && given->kind != KP_JSON_NULL &&
+				    (given->kind != KP_JSON_INTEGER || given->integer != 0));
+}
+
 const kp_record *kp_store_record_at(const kp_operation_store *store, size_t index)
 {
 	for (size_t i = 0; i < store->record_set_count; i++) {

@@ -128,7 +128,7 @@ static keep_status open_assistant(assistant_state *self, bool create, bool lease
 	keep_status status;
 
 	options.create = create && !options.read_only;
-	options.lasting_leases = leases && self->place->is_brief;
+	options.lasting_leases = leases && self->place->leases_last;
 	status = find_url(self->place, options.create, &url, err);
 	if (status == KEEP_OK && !options.key_file && self->place->kind == KP_PLACE_FOLDER) {
 		status = kp_buffer_append_format(&key_file, err, "%s/" KP_HOME_KEY_FILE,
@@ -167,6 +167,15 @@ static keep_status make_state(void *state, keep_error *err)
 	return find_assistant(state, true, false, &assistant, err);
 }
 
+static keep_status find_handle(void *state, void **handle, keep_error *err)
+{
+	keep_assistant *assistant = NULL;
+	keep_status status = find_assistant(state, true, true, &assistant, err);
+
+	*handle = assistant;
+	return status;
+}
+
 static keep_status enter_state(kp_call *call, bool *answered, keep_error *err)
 {
 	assistant_state *self = call->state;
@@ -188,7 +197,7 @@ const keep_actor *kp_assistant_actor(const kp_call *call)
 {
 	const assistant_state *self = call->state;
 
-	return &self->actor;
+	return call->hooks && call->hooks->actor ? call->hooks->actor : &self->actor;
 }
 
 keep_status kp_assistant_put_member(kp_call *call, const char *name, const kp_record *record,
@@ -350,6 +359,7 @@ const kp_operation_store kp_assistant_operations = {
 	.is_place = is_assistant_url,
 	.open = open_state,
 	.make = make_state,
+	.handle = find_handle,
 	.cancel = cancel_state,
 	.close = close_state,
 	.enter = enter_state,

@@ -104,7 +104,7 @@ static keep_status open_gateway(gateway_state *self, bool create, bool leases, k
 	keep_status status;
 
 	options.create = create && !options.read_only;
-	options.lasting_leases = leases && self->place->is_brief;
+	options.lasting_leases = leases && self->place->leases_last;
 	status = find_url(self->place, options.create, &url, err);
 	if (status == KEEP_OK)
 		status = keep_gateway_open(url.data, &options, &self->gateway, err);
@@ -135,6 +135,15 @@ keep_status kp_gateway_state_make(void *state, keep_error *err)
 	keep_gateway *gateway = NULL;
 
 	return find_gateway(state, true, false, &gateway, err);
+}
+
+keep_status kp_gateway_state_handle(void *state, void **handle, keep_error *err)
+{
+	keep_gateway *gateway = NULL;
+	keep_status status = find_gateway(state, true, true, &gateway, err);
+
+	*handle = gateway;
+	return status;
 }
 
 keep_status kp_gateway_state_enter(kp_call *call, bool *answered, keep_error *err)
@@ -214,10 +223,11 @@ static const kp_outcome outcomes[] = {
 };
 
 static const kp_operation_group *const groups[] = {
-	&kp_gateway_message_group, &kp_gateway_consumer_group, &kp_gateway_delivery_group,
-	&kp_gateway_chat_group,    &kp_gateway_route_group,    &kp_gateway_registration_group,
-	&kp_gateway_session_group, &kp_gateway_system_group,   &kp_gateway_task_group,
-	&kp_gateway_account_group, &kp_gateway_sign_in_group,  &kp_gateway_onboarding_group,
+	&kp_gateway_message_group,      &kp_gateway_consumer_group, &kp_gateway_delivery_group,
+	&kp_gateway_feed_group,         &kp_gateway_chat_group,     &kp_gateway_route_group,
+	&kp_gateway_registration_group, &kp_gateway_session_group,  &kp_gateway_system_group,
+	&kp_gateway_task_group,         &kp_gateway_account_group,  &kp_gateway_sign_in_group,
+	&kp_gateway_onboarding_group,
 };
 
 static const kp_record_set record_sets[] = {
@@ -264,6 +274,7 @@ const kp_operation_store kp_gateway_operations = {
 	.is_place = is_gateway_url,
 	.open = kp_gateway_state_open,
 	.make = kp_gateway_state_make,
+	.handle = kp_gateway_state_handle,
 	.cancel = kp_gateway_state_cancel,
 	.close = kp_gateway_state_close,
 	.enter = kp_gateway_state_enter,

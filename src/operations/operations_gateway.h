@@ -16,6 +16,7 @@
 extern const kp_operation_group kp_gateway_message_group;
 extern const kp_operation_group kp_gateway_consumer_group;
 extern const kp_operation_group kp_gateway_delivery_group;
+extern const kp_operation_group kp_gateway_feed_group;
 extern const kp_operation_group kp_gateway_chat_group;
 extern const kp_operation_group kp_gateway_route_group;
 extern const kp_operation_group kp_gateway_registration_group;
@@ -40,6 +41,7 @@ void kp_gateway_put_outcome(kp_call *call, keep_put put, const char *number_name
 keep_status kp_gateway_state_open(const kp_place *place, const kp_argument *settings, void **state,
 				  keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_gateway_state_make(void *state, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_gateway_state_handle(void *state, void **handle, keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_gateway_state_enter(kp_call *call, bool *answered, keep_error *err) KEEP_MUST_CHECK;
 void kp_gateway_state_cancel(void *state);
 void kp_gateway_state_close(void **state);

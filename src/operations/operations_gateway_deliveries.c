@@ -23,6 +23,16 @@ static const kp_input claim_inputs[] = {
 	KP_OTHER_AT(1, "channel", "The channel, a message's source; any when left out."),
 	KP_LIMIT("50"),
 	KP_OTHER_NUMBER("lease_ms", "60000", "For how long they are the caller's."),
+	{
+		.name = "timeout_ms",
+		.kind = KP_KIND_INTEGER,
+		.nullable = true,
+		.fallback = "0",
+		.min = -1,
+		.max = 86400000,
+		.sentence = "How long to wait for one when none is due; 0 only looks, -1 waits for "
+			    "ever. Not beside now_ms.",
+	},
 	KP_NOW,
 };
 
@@ -70,12 +80,44 @@ static const kp_outcome retry_outcomes[] = {
 
 /* ---------------------------------------------------------------- functions */
 
+static keep_status claim(const kp_call *call, keep_message_list *list, keep_error *err)
+{
+	return keep_gateway_claim_deliveries(
+		call->handle, kp_call_text(call, "channel"), (size_t)kp_call_integer(call, "limit"),
+		kp_call_integer(call, "lease_ms"), kp_call_now(call), call->arena, list, err);
+}
+
+/* Claim until there is something, the time is over, or the waits are cancelled. Who is woken may
+   find that another one was faster, and waits on. */
+static keep_status wait_and_claim(kp_call *call, int64_t timeout_ms, keep_message_list *list,
+				  keep_error *err)
+{
+	int64_t end_ns = kp_monotonic_ns() + timeout_ms * 1000000, left_ms = timeout_ms;
+	keep_status status = KEEP_OK;
+	bool due = true;
+
+	if (kp_call_argument(call, "now_ms")->given)
+		return kp_fail(err, KEEP_INVALID,
+			       "timeout_ms: a wait goes by our clock, not by now_ms");
+	kp_call_started(call);
+	while (status == KEEP_OK && due && !list->count) {
+		status = claim(call, list, err);
+		if (timeout_ms > 0)
+			left_ms = (end_ns - kp_monotonic_ns() + 999999) / 1000000;
+		if (status != KEEP_OK || list->count || (timeout_ms > 0 && left_ms <= 0))
+			break;
+		status = keep_gateway_wait_deliveries(call->handle, kp_call_text(call, "channel"),
+						      left_ms, &due, err);
+	}
+	return status;
+}
+
 static keep_status run_claim(kp_call *call, keep_error *err)
 {
+	int64_t timeout_ms = kp_call_integer(call, "timeout_ms");
 	keep_message_list list = {NULL, 0};
-	keep_status status = keep_gateway_claim_deliveries(
-		call->handle, kp_call_text(call, "channel"), (size_t)kp_call_integer(call, "limit"),
-		kp_call_integer(call, "lease_ms"), kp_call_now(call), call->arena, &list, err);
+	keep_status status =
+		timeout_ms ? wait_and_claim(call, timeout_ms, &list, err) : claim(call, &list, err);
 
 	return status == KEEP_OK
 		       ? kp_call_put_records(call, &kp_message_record, list.items, list.count, err)
@@ -139,13 +181,16 @@ static const kp_operation operations[] = {
 		 "being "
 		 "sent holds back the later ones of its chat. The message's id is the idempotency "
 		 "key to give "
-		 "to the platform; its `attempts` is the number that the report carries.",
+		 "to the platform; its `attempts` is the number that the report carries. With "
+		 "timeout_ms it "
+		 "waits while nothing is due, and answers nothing when the time is over.",
 	 KP_INPUTS(claim_inputs),
 	 .result = KP_RESULT_ROWS,
 	 .result_sentence = "The messages to send.",
 	 .record = &kp_message_record,
 	 .shown = "chat_jid id attempts content",
 	 .changes = true,
+	 .waits_with = "timeout_ms",
 	 .leases = true,
 	 .run = run_claim},
 	{.verb = "complete_delivery",

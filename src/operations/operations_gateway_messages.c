@@ -55,6 +55,9 @@ static const kp_input outbound_inputs[] = {
 	SPOKEN_INPUTS,
 	KP_OTHER(TEXT, "group_folder", "The folder whose agent answers."),
 	KP_OTHER(TEXT, "turn_id", "The agent's turn that it belongs to."),
+	KP_OTHER(TEXT, "return_to",
+		 "To whom `outcomes` tells what came of it; to nobody when left out. Said once "
+		 "more, the last one holds."),
 };
 
 static const kp_input get_inputs[] = {

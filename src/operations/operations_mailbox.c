@@ -191,7 +191,7 @@ static keep_status open_mailbox(mailbox_state *self, bool create, bool leases, k
 	keep_status status;
 
 	options.create = create && !options.read_only;
-	options.lasting_leases = leases && self->place->is_brief;
+	options.lasting_leases = leases && self->place->leases_last;
 	status = find_url(self->place, options.create, &url, err);
 	if (status == KEEP_OK)
 		status = keep_mailbox_open(url.data, &options, &self->mailbox, err);
@@ -224,6 +224,19 @@ static keep_status make_state(void *state, keep_error *err)
 	pthread_mutex_lock(&self->mutex);
 	status = find_mailbox(self, true, false, &mailbox, err);
 	pthread_mutex_unlock(&self->mutex);
+	return status;
+}
+
+static keep_status find_handle(void *state, void **handle, keep_error *err)
+{
+	mailbox_state *self = state;
+	keep_mailbox *mailbox = NULL;
+	keep_status status;
+
+	pthread_mutex_lock(&self->mutex);
+	status = find_mailbox(self, true, true, &mailbox, err);
+	pthread_mutex_unlock(&self->mutex);
+	*handle = mailbox;
 	return status;
 }
 
@@ -284,7 +297,7 @@ static keep_status open_one(mailbox_state *self, keep_bytes session, bool leases
 	options.mount_safe = self->options.mount_safe;
 	options.relaxed = self->options.relaxed;
 	options.timeout_ms = self->options.timeout_ms;
-	options.lasting_leases = leases && self->place->is_brief;
+	options.lasting_leases = leases && self->place->leases_last;
 	if (status == KEEP_OK)
 		status = keep_agent_open(place.data, &options, &out->agent, err);
 	if (status == KEEP_OK && self->cancelled)
@@ -578,6 +591,7 @@ const kp_operation_store kp_mailbox_operations = {
 	.is_place = is_mailbox_place,
 	.open = open_state,
 	.make = make_state,
+	.handle = find_handle,
 	.cancel = cancel_state,
 	.close = close_state,
 	.enter = enter_state,

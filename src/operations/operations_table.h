@@ -103,7 +103,10 @@ typedef struct kp_operation {
 	bool prints_lines;   /* ROWS: the command prints each row as JSON, on a line of its own */
 	const char *verdict; /* RECORD: the boolean member whose false is "the answer is no" */
 	bool changes;        /* also: makes a store that is missing */
-	bool waits;  /* for others to do something: not to be run in line with other calls */
+	bool waits; /* for others to do something: not to be run in line with other calls */
+	/* The INTEGER input that makes it such an operation when it is given and not 0; NULL:
+	   none (kp_operation_waits). */
+	const char *waits_with;
 	bool leases; /* what it takes is meant to be held after it */
 	int part;    /* of the store, that it works on: for the store's `enter` */
 	keep_status (*run)(kp_call *call, keep_error *err);
@@ -130,7 +133,7 @@ typedef enum kp_place_kind {
 typedef struct kp_place {
 	kp_place_kind kind;
 	const char *text; /* the folder's real path, or the URL */
-	bool is_brief;    /* the session is for one call, then its process ends */
+	bool leases_last; /* what calls claim stays claimed when this process ends */
 } kp_place;
 
 /* Records of one description, and of each a sentence for each field. */
@@ -164,6 +167,9 @@ typedef struct kp_operation_store {
 			    keep_error *err);
 	/* Make what a home on a server needs. */
 	keep_status (*make)(void *state, keep_error *err);
+	/* The open store itself, made when it is missing; lives as long as the state. NULL: it
+	   has none. */
+	keep_status (*handle)(void *state, void **handle, keep_error *err);
 	/* End every wait under way and to come; any thread. */
 	void (*cancel)(void *state);
 	void (*close)(void **state);
@@ -178,6 +184,8 @@ size_t kp_store_count(void);
 const kp_operation_store *kp_store_at(size_t index);
 const kp_operation_store *kp_store_find(keep_bytes name); /* NULL: none */
 const kp_operation *kp_operation_find(const kp_operation_store *store, keep_bytes verb);
+/* Whether a call with these inputs (an object, or NULL) waits: kp_operation.waits, waits_with. */
+bool kp_operation_waits(const kp_operation *operation, const kp_json *with);
 /* The operations of all groups, in order; NULL: there are no more. */
 const kp_operation *kp_operation_at(const kp_operation_store *store, size_t index);
 /* The store's records, in order; NULL: there are no more. */
@@ -227,6 +235,8 @@ typedef struct kp_call_hooks {
 	void (*started)(void *ctx);
 	/* A row's JSON, instead of the whole result. */
 	keep_status (*row)(void *ctx, keep_bytes json, keep_error *err);
+	/* Who calls, for the audit log; NULL: as the store's settings say. */
+	const struct keep_actor *actor;
 } kp_call_hooks;
 
 struct kp_call {
@@ -316,6 +326,15 @@ keep_status kp_session_run(keep_session *session, const kp_operation_store *stor
 /* The state of a store, opened when it was not yet. */
 keep_status kp_session_state(keep_session *session, const kp_operation_store *store, void **state,
 			     keep_error *err) KEEP_MUST_CHECK;
+/* What calls claim stays claimed when this process ends: before any store is open. */
+void kp_session_let_leases_last(keep_session *session);
+/* Open one store with settings, as kp_session_open_with does. MISUSE: it is open already. */
+keep_status kp_session_set_up(keep_session *session, const kp_operation_store *store,
+			      const kp_json *settings, keep_error *err) KEEP_MUST_CHECK;
+/* The session's own handle of a store (keep_gateway, keep_mailbox, keep_assistant), made when it is
+   missing; it is closed with the session. */
+keep_status kp_session_handle(keep_session *session, const kp_operation_store *store, void **handle,
+			      keep_error *err) KEEP_MUST_CHECK;
 /* End every wait of this session, and those to come; any thread. */
 void kp_session_cancel(keep_session *session);
 

@@ -90,6 +90,36 @@ keep_status kp_session_state(keep_session *session, const kp_operation_store *st
 	return status;
 }
 
+keep_status kp_session_set_up(keep_session *session, const kp_operation_store *store,
+			      const kp_json *settings, keep_error *err)
+{
+	keep_status status;
+
+	pthread_mutex_lock(&session->mutex);
+	status = check_store(session, store, err);
+	if (status == KEEP_OK && session->states[index_of(store)])
+		status = kp_fail(err, KEEP_MISUSE, "%s: it is open already", store->name);
+	if (status == KEEP_OK)
+		status = open_state(session, store, settings, err);
+	pthread_mutex_unlock(&session->mutex);
+	return status;
+}
+
+keep_status kp_session_handle(keep_session *session, const kp_operation_store *store, void **handle,
+			      keep_error *err)
+{
+	void *state = NULL;
+	keep_status status = kp_session_state(session, store, &state, err);
+
+	*handle = NULL;
+	return status == KEEP_OK ? store->handle(state, handle, err) : status;
+}
+
+void kp_session_let_leases_last(keep_session *session)
+{
+	session->place.leases_last = true;
+}
+
 void kp_session_cancel(keep_session *session)
 {
 	pthread_mutex_lock(&session->mutex);
@@ -143,7 +173,7 @@ keep_status kp_session_open_with(const char *home, const kp_operation_store *sto
 	pthread_mutex_init(&session->mutex, NULL);
 	status = find_place(session, home, err);
 	session->place.text = session->place_text;
-	session->place.is_brief = store != NULL;
+	session->place.leases_last = store != NULL;
 	if (status == KEEP_OK && store)
 		status = check_store(session, store, err);
 	if (status == KEEP_OK && store && session->place.kind == KP_PLACE_STORE)

@@ -123,6 +123,9 @@ typedef struct kp_sql_options {
 	int64_t mmap_bytes;      /* SQLite */
 	int64_t cache_bytes;     /* SQLite */
 	int page_bytes;          /* SQLite, at creation; 0: 4096 */
+	/* SQLite, at creation: every page ends with a checksum of it, which costs 8 bytes of each.
+	   A file keeps what it was made with. */
+	bool seal;
 	/* SQLite, at creation: free pages can be given back, a few at a time (auto_vacuum
 	   INCREMENTAL, and PRAGMA incremental_vacuum). */
 	bool gives_pages_back;
@@ -286,6 +289,52 @@ keep_status kp_sqlite_has_log(const char *file, bool *has_log, keep_error *err) 
 bool kp_sqlite_awaits_recovery(keep_status status, const keep_error *err);
 /* Can it come from pages that were read while somebody wrote them, where locks do not reach? */
 bool kp_sqlite_may_be_torn(keep_status status, const keep_error *err);
+
+/* ------------------------------ page seals (sqlite_seal.c, sqlite_inspect.c, sqlite_reseal.c)
+ *
+ * A database that Keep made has a checksum at the end of every page (options.seal), which is
+ * written with the page and looked at by these alone.
+ */
+typedef enum kp_sqlite_severity {
+	KP_SQLITE_DAMAGE, /* what is stored is not what was written */
+	KP_SQLITE_NOTE    /* worth telling, and nothing is lost by it */
+} kp_sqlite_severity;
+
+typedef struct kp_sqlite_finding {
+	kp_sqlite_severity severity;
+	const char *file;    /* the database's path, or its log's */
+	uint32_t page;       /* of the database; 0: none in particular */
+	uint32_t frame;      /* of the log, from 1; 0: none */
+	bool may_reseal;     /* kp_sqlite_reseal mends it, when all else is well */
+	const char *message; /* one sentence, with the file's name and the page */
+} kp_sqlite_finding;
+
+/* Its failure ends the check and is the check's. */
+typedef keep_status kp_sqlite_report(void *ctx, const kp_sqlite_finding *finding, keep_error *err);
+
+#define KP_SQLITE_FINDINGS_MAX 100 /* of each kind in one file; the rest is told as a number */
+
+/*
+ * Look at everything of a SQLite file that can be wrong by itself: its header and length, the seal
+ * of every page, every frame of its log, then PRAGMA integrity_check and foreign_key_check. Nothing
+ * is written to the database, and its log stays as it is. Others may use it meanwhile: what they
+ * are writing is no finding. OK: it was looked at, whatever was found. NOT_FOUND: there is no file;
+ * BUSY: a killed writer has to be recovered first, or others kept it too long.
+ */
+keep_status kp_sqlite_check_file(const char *path, kp_sqlite_report *report, void *ctx,
+				 keep_error *err) KEEP_MUST_CHECK;
+/* The same without the two PRAGMAs: it costs one reading of the file. */
+keep_status kp_sqlite_check_pages(const char *path, kp_sqlite_report *report, void *ctx,
+				  keep_error *err) KEEP_MUST_CHECK;
+/* Was the file made with seals? Its first page says so. NOT_FOUND, and CORRUPT: no database. */
+keep_status kp_sqlite_is_sealed(const char *path, bool *is_sealed, keep_error *err) KEEP_MUST_CHECK;
+/*
+ * Write the seals of all pages anew, after integrity_check has said that all is well: for pages
+ * that another program wrote. What was damaged inside of a value keeps its damage, and is sealed
+ * with it. A database that was made without seals gets them, which rewrites it (VACUUM). CORRUPT:
+ * integrity_check found something, and nothing was written. BUSY: others use it.
+ */
+keep_status kp_sqlite_reseal(const char *path, keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- the doors (sql_doors.c) */
 

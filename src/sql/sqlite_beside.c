@@ -365,7 +365,7 @@ void kp_sqlite_let_go(struct kp_sqlite *conn)
 
 /* ---------------------------------------------------------------- recovering */
 
-/* A file system that is the default one but for super-journals. */
+/* A file system that is the driver's but for super-journals. */
 struct own_files {
 	sqlite3_vfs base; /* first: SQLite hands it back */
 	sqlite3_vfs *real;
@@ -405,9 +405,9 @@ static int full_path_own(sqlite3_vfs *vfs, const char *name, int size, char *out
 
 static keep_status make_own(struct own_files *own, keep_error *err)
 {
-	own->real = sqlite3_vfs_find(NULL);
+	own->real = kp_seal_vfs();
 	if (!own->real)
-		return kp_fail(err, KEEP_UNAVAILABLE, "SQLite has no file system");
+		return kp_fail_memory(err, "a file system of SQLite");
 	own->base = *own->real;
 	own->base.pNext = NULL;
 	own->base.zName = own->name;
@@ -491,7 +491,7 @@ keep_status kp_sqlite_has_log(const char *file, bool *has_log, keep_error *err)
 		status = find_file(path, &st, err);
 	if (status != KEEP_OK)
 		return status;
-	if (sqlite3_open_v2(path, &conn.db, flags, NULL) != SQLITE_OK)
+	if (kp_seal_open(path, &conn.db, flags) != SQLITE_OK)
 		status = conn.db ? kp_sqlite_fail(&conn, err)
 				 : kp_fail_memory(err, "a SQLite connection");
 	else

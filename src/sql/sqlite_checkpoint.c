@@ -146,8 +146,8 @@ static void sync_file(struct kp_sqlite *conn, int which)
 static bool hold_newest(struct kp_sqlite *conn)
 {
 	if (!conn->holder &&
-	    sqlite3_open_v2(conn->path, &conn->holder, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-			    NULL) != SQLITE_OK) {
+	    kp_seal_open(conn->path, &conn->holder, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX) !=
+		    SQLITE_OK) {
 		(void)sqlite3_close(conn->holder);
 		conn->holder = NULL;
 		return false;

@@ -79,7 +79,7 @@ static keep_status open_beside(struct kp_sqlite *conn, const char *location, con
 {
 	conn->path = path;
 	flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-	if (sqlite3_open_v2(location, &conn->db, flags, NULL) == SQLITE_OK)
+	if (kp_seal_open(location, &conn->db, flags) == SQLITE_OK)
 		return KEEP_OK;
 	return conn->db ? kp_sqlite_fail(conn, err) : kp_fail_memory(err, "a SQLite connection");
 }
@@ -113,6 +113,8 @@ static keep_status copy_pages(const char *file, const char *part, keep_error *er
 	if (status != KEEP_OK)
 		goto out;
 	(void)sqlite3_busy_timeout(from.db, 5000);
+	if (kp_seal_is_on(from.db, "main"))
+		kp_seal_expect(to.db);
 	backup = sqlite3_backup_init(to.db, "main", from.db, "main");
 	if (!backup) {
 		status = kp_sqlite_fail(&to, err);

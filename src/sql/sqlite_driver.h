@@ -10,6 +10,8 @@
  *   sqlite_beside.c       another file attached for reading, and its recovery
  *   sqlite_copy.c         a verified copy of the file
  *   sqlite_json.c         a json_valid() that constraints may use
+ *   sqlite_seal.c         a checksum at the end of each page
+ *   sqlite_inspect.c      looking at them, and at all else of a file
  */
 #include "sql/sql.h"
 
@@ -103,6 +105,18 @@ void kp_sqlite_let_go(struct kp_sqlite *conn);
 /* "file:<path>?<query>" */
 void kp_sqlite_format_uri(const char *path, const char *query, char uri[KP_SQLITE_URI_SIZE]);
 keep_status kp_sqlite_copy(kp_sql_conn *conn, const char *label, keep_error *err);
+
+/* sqlite_seal.c: the file system that seals pages */
+/* sqlite3_open_v2 through it. *out is NULL when there is no memory for it. */
+int kp_seal_open(const char *path, sqlite3 **out, int flags);
+/* Registered; NULL: SQLite has no memory. */
+sqlite3_vfs *kp_seal_vfs(void);
+/* Do the pages of "main" or "other" have seals? */
+bool kp_seal_is_on(sqlite3 *db, const char *schema);
+/* The file that is written now, and has no first page yet, will say so. */
+void kp_seal_expect(sqlite3 *db);
+/* The file as it lies, with its seals; another one is itself. */
+sqlite3_file *kp_seal_below(sqlite3_file *file);
 
 /* sqlite_json.c: a json_valid() that CHECK constraints may use although the schema is not trusted
  */

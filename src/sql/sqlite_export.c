@@ -15,12 +15,13 @@
  * Tests: tests/contract/test_mailbox_export.c.
  */
 #include "sql/sqlite_driver.h"
+#include "sql/sqlite_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { BUSY_TRIES = 200 };
+enum { BUSY_TRIES = 200, PAGE_BYTES_MAX = 65536 };
 
 static keep_status fail_export(const char *path, int rc, keep_error *err)
 {
@@ -49,14 +50,15 @@ static keep_status fill(struct kp_sqlite *conn, const char *schema, const char *
 {
 	sqlite3 *to = NULL;
 	sqlite3_backup *backup = NULL;
-	int rc = sqlite3_open_v2(
-		path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-		NULL);
+	int rc = kp_seal_open(path, &to,
+			      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE);
 	keep_status status = KEEP_OK;
 
 	if (rc == SQLITE_OK) /* nobody reads it before it is synced */
 		rc = sqlite3_exec(to, "PRAGMA journal_mode = off; PRAGMA synchronous = off", NULL,
 				  NULL, NULL);
+	if (rc == SQLITE_OK && kp_seal_is_on(conn->db, schema))
+		kp_seal_expect(to);
 	if (rc == SQLITE_OK) {
 		backup = sqlite3_backup_init(to, "main", conn->db, schema);
 		rc = backup ? copy_pages(backup) : sqlite3_extended_errcode(to);
@@ -73,15 +75,22 @@ static keep_status fill(struct kp_sqlite *conn, const char *schema, const char *
 /* Invariant 2: bytes 18 and 19 of the header; the file is ours alone, and closed. */
 static keep_status finish(const char *path, keep_error *err)
 {
-	static const char rollback[] = {1, 1};
+	char *page = kp_alloc(PAGE_BYTES_MAX);
+	size_t got = 0;
 	int fd = -1;
-	keep_status status = kp_file_open(AT_FDCWD, path, O_WRONLY, 0, &fd, err);
+	keep_status status = page ? kp_file_open(AT_FDCWD, path, O_RDWR, 0, &fd, err)
+				  : kp_fail_memory(err, "a page");
 
 	if (status == KEEP_OK)
-		status = kp_file_write_at(fd, (keep_bytes){rollback, sizeof rollback}, 18, err);
+		status = kp_file_read_at(fd, page, PAGE_BYTES_MAX, 0, &got, err);
+	if (status == KEEP_OK) {
+		kp_seal_set_versions(page, got, 1);
+		status = kp_file_write_at(fd, (keep_bytes){page, got}, 0, err);
+	}
 	if (status == KEEP_OK)
 		status = kp_file_sync(fd, err);
 	kp_file_close(&fd);
+	kp_free(page);
 	return status;
 }
 

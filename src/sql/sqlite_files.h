@@ -46,4 +46,28 @@ keep_status kp_sqlite_log_look(kp_sql_conn *conn, kp_sqlite_log *out,
    transaction is seen. */
 keep_status kp_sqlite_is_used(const char *path, bool *is_used, keep_error *err) KEEP_MUST_CHECK;
 
+/* ---------------------------------------------------------------- seals (page_seal.c) */
+
+#define KP_SEAL_BYTES 8 /* reserved at the end of each page */
+
+typedef enum kp_seal_state {
+	KP_SEAL_RIGHT,
+	KP_SEAL_WRONG,
+	KP_SEAL_NONE, /* its place is zero: a program wrote the page that makes none */
+	KP_SEAL_EMPTY /* and so is all the rest: a page that was never written */
+} kp_seal_state;
+
+/* What page `number` (from 1) ends with. */
+kp_seal_state kp_seal_look(const void *page, size_t page_bytes, uint32_t number);
+/* Write the seal of a page into its end. */
+void kp_seal_put(void *page, size_t page_bytes, uint32_t number);
+/* The size of the pages and the bytes reserved in each by the first 100 bytes of a database. False:
+   they are not those of one. */
+bool kp_seal_header(const unsigned char *header, uint32_t *page_bytes, unsigned *reserved);
+bool kp_page_size_is_valid(uint32_t bytes); /* a power of two from 512 to 65536 */
+
+/* Bytes 18 and 19 of a database's first page: 1 is rollback mode, 2 is WAL. A seal that was right
+   is so afterwards, and one that was not stays wrong. `len` may be less than a page. */
+void kp_seal_set_versions(void *page, size_t len, unsigned char version);
+
 #endif

@@ -29,6 +29,7 @@
  * tests/torture/test_sqlite_faults.c.
  */
 #include "sql/sqlite_driver.h"
+#include "sql/sqlite_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -191,19 +192,45 @@ static keep_status set_number(struct kp_sqlite *conn, const char *name, int64_t 
 	return kp_sqlite_set(conn, name, text, text, err);
 }
 
+/* Before the first page is written. */
+static keep_status reserve_seals(struct kp_sqlite *conn, const kp_sql_options *options,
+				 keep_error *err)
+{
+	int bytes = KP_SEAL_BYTES;
+
+	if (!options->seal ||
+	    sqlite3_file_control(conn->db, "main", SQLITE_FCNTL_RESERVE_BYTES, &bytes) == SQLITE_OK)
+		return KEEP_OK;
+	return kp_fail(err, KEEP_UNAVAILABLE, "%s: SQLite reserves no bytes for seals", conn->path);
+}
+
+/* And afterwards, as every setting. */
+static keep_status check_seals(struct kp_sqlite *conn, const kp_sql_options *options,
+			       keep_error *err)
+{
+	if (!options->seal || kp_seal_is_on(conn->db, "main"))
+		return KEEP_OK;
+	return kp_fail(err, KEEP_UNAVAILABLE, "%s: its pages did not get seals", conn->path);
+}
+
 /* Turn a new or converted file into a WAL database; the guard is held. */
 static keep_status make_wal(struct kp_sqlite *conn, const kp_sql_options *options, keep_error *err)
 {
 	int page_bytes = options->page_bytes > 0 ? options->page_bytes : PAGE_BYTES_DEFAULT;
 	char pages[24];
 	keep_status status = kp_sqlite_query(conn, "PRAGMA page_count", pages, sizeof pages, err);
+	bool is_new = strcmp(pages, "0") == 0;
 
-	if (status == KEEP_OK && strcmp(pages, "0") == 0)
+	if (status == KEEP_OK && is_new)
 		status = set_number(conn, "page_size", page_bytes, err);
-	if (status == KEEP_OK && strcmp(pages, "0") == 0 && options->gives_pages_back)
-		status = set_number(conn, "auto_vacuum", 2, err); /* INCREMENTAL */
+	if (status == KEEP_OK && is_new)
+		status = reserve_seals(conn, options, err);
+	if (status == KEEP_OK && is_new && options->gives_pages_back)
+		status = set_number(conn, "auto_vacuum", 2, err); /* INCREMENTAL; makes a page */
 	if (status == KEEP_OK)
 		status = kp_sqlite_set(conn, "journal_mode", "wal", "wal", err);
+	if (status == KEEP_OK && is_new)
+		status = check_seals(conn, options, err);
 	return status;
 }
 
@@ -291,10 +318,13 @@ static keep_status make_rollback(struct kp_sqlite *conn, const kp_sql_options *o
 	char answer[24];
 	keep_status status = set_number(conn, "page_size", page_bytes, err);
 
+	if (status == KEEP_OK)
+		status = reserve_seals(conn, options, err);
 	/* It begins a writing transaction, which makes the first page, and does nothing more. */
-	return status == KEEP_OK ? kp_sqlite_query(conn, "PRAGMA main.incremental_vacuum(1)",
-						   answer, sizeof answer, err)
-				 : status;
+	if (status == KEEP_OK)
+		status = kp_sqlite_query(conn, "PRAGMA main.incremental_vacuum(1)", answer,
+					 sizeof answer, err);
+	return status == KEEP_OK ? check_seals(conn, options, err) : status;
 }
 
 /* Invariant 8. In exclusive mode SQLite has the log's index in its own memory, and the file for
@@ -383,7 +413,7 @@ static keep_status open_handle(struct kp_sqlite *conn, const kp_sql_options *opt
 		flags |= SQLITE_OPEN_CREATE;
 	if (options->beside) /* which is attached by a URI; `path` is none: invariant 6 */
 		flags |= SQLITE_OPEN_URI;
-	if (sqlite3_open_v2(path, &conn->db, flags, NULL) != SQLITE_OK) {
+	if (kp_seal_open(path, &conn->db, flags) != SQLITE_OK) {
 		if (!conn->db)
 			return kp_fail_memory(err, "a SQLite connection");
 		conn->path = path;

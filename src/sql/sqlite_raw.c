@@ -7,6 +7,7 @@
  *      no -wal or -shm, and its closing checkpoints nothing.
  *   2. How far the log goes is read from the index's header that the connection has mapped, while
  *      it holds the write lock: so nobody writes the header, and both its copies are equal.
+ *   3. The bytes are those of the file, with the seals of its pages (sqlite_seal.c).
  *
  * What it does not do: make sense of the pages (src/backup/backup_log.c reads logs).
  *
@@ -44,7 +45,7 @@ static keep_status find_pointer(sqlite3 *db, kp_sqlite_raw *out, keep_error *err
 
 	if (rc != SQLITE_OK || !file || !file->pMethods)
 		return fail_raw("a database file", rc == SQLITE_OK ? SQLITE_IOERR : rc, err);
-	out->file = file;
+	out->file = kp_seal_below(file); /* invariant 3 */
 	return KEEP_OK;
 }
 

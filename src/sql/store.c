@@ -84,7 +84,7 @@ static unsigned hear_topic(void *ctx, keep_bytes payload)
 	for (unsigned i = 0; store->topics[i]; i++)
 		if (kp_bytes_equal(payload, keep_bytes_of(store->topics[i])))
 			topics |= 1U << i;
-	return topics;
+	return topics ? topics | store->any_news : 0;
 }
 
 static uint64_t notify_position(void *ctx)
@@ -102,10 +102,12 @@ static bool is_topic(void *ctx, keep_bytes topic)
 static void nap_at_notify(void *ctx, unsigned topic, uint64_t *seen, int64_t nap_ms)
 {
 	kp_store *store = ctx;
+	bool is_any = store->any_news & (1U << topic);
 	char name[32];
 
 	snprintf(name, sizeof name, "%s", store->topics[topic]);
-	(void)kp_notify_wait(store->notify, seen, nap_ms, is_topic, name, &store->cancelled);
+	(void)kp_notify_wait(store->notify, seen, nap_ms, is_any ? NULL : is_topic, name,
+			     &store->cancelled);
 }
 
 keep_status kp_store_open_news(kp_store *store, keep_error *err)
@@ -170,8 +172,8 @@ static keep_status tell_failure(const kp_store *store, keep_status status, const
 				keep_error *err)
 {
 	if (status == KEEP_MISUSE && strcmp(why->sqlstate, NO_SUCH_TABLE) == 0)
-		return kp_fail(err, KEEP_UNAVAILABLE, "the %s's tables are gone: %s",
-			       store->what, why->message);
+		return kp_fail(err, KEEP_UNAVAILABLE, "the %s's tables are gone: %s", store->what,
+			       why->message);
 	if (status != KEEP_OK && err)
 		*err = *why;
 	return status;
@@ -363,8 +365,7 @@ keep_status kp_store_change(kp_store *store, kp_apply *apply, void *ctx, unsigne
 	keep_status status;
 
 	if (store->read_only)
-		return kp_fail(err, KEEP_DENIED, "the %s was opened for reading only",
-			       store->what);
+		return kp_fail(err, KEEP_DENIED, "the %s was opened for reading only", store->what);
 	status = kp_database_write(store->database, apply_and_tell, &change, &why);
 	if (status == KEEP_OK || status == KEEP_UNCERTAIN)
 		for (unsigned i = 0; store->topics[i]; i++)

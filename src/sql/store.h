@@ -23,6 +23,7 @@ typedef struct kp_store {
 	int64_t timeout_ms;
 	atomic_int cancelled;
 	const char *const *topics; /* what changes are news of, by bit; NULL-terminated */
+	unsigned any_news;         /* bits: topics that all news are news of */
 	kp_waits *waits;
 } kp_store;
 

@@ -17,7 +17,7 @@ from keep_cli import SOON, SOURCE, CliTest, psql, server_url
 
 KIND = sys.argv.pop(1) if len(sys.argv) > 1 and sys.argv[1] in ("sqlite", "postgres") else "sqlite"
 # What takes a program's own code, or is no call on an open gateway.
-NO_OPERATION = {"open", "close", "cancel", "migrate"}
+NO_OPERATION = {"open", "close", "cancel", "migrate", "note_input"}
 OTHER_NAME = {"run_task_now": "run_now"}
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 numbers = itertools.count(1)
@@ -358,6 +358,91 @@ class Waits(GatewayTest):
         self.assertEqual((process.wait(SOON), process.stderr.read()), (143, b""))
 
 
+class Feeds(GatewayTest):
+    def test_changes_are_read_on_from_a_number(self):
+        self.gateway("put_chat", "a:1")
+        self.assertEqual((self.gateway("last_change"), self.gateway("changes")), ("0\n", ""))
+        self.gateway("put_message", "a:1", "1", "x")
+        self.gateway("put_outbound", "a:1", "y", "--id", "2")
+        self.assertEqual(self.gateway("changes"), "1\ta:1\t1\treceived\tx\n2\ta:1\t2\tpending\ty\n")
+        self.gateway("claim_deliveries")
+        self.assertEqual(self.gateway("changes", "1"), "3\ta:1\t2\tsending\ty\n")
+        self.assertEqual([m["change"] for m in self.data("changes", "--limit", "1")], [1])
+        self.assertEqual((self.gateway("last_change"), self.data("changes", "3")), ("3\n", []))
+        self.assertEqual(self.gateway("wait_changes", "2"), "changed\n")
+        self.assertEqual(self.keep("gateway", "wait_changes", self.url, "3", "--timeout-ms", "0"), (1, b"", b""))
+        self.no(3, "after_change: ", "changes", "--after-change=-1")
+
+    def test_a_change_by_another_process_ends_a_wait(self):
+        self.gateway("put_chat", "a:1")
+        wait = self.start("gateway", "wait_changes", self.url, "--announce")
+        self.assertEqual(wait.stdout.readline(), b"waiting\n")
+        self.gateway("put_message", "a:1", "1", "x")
+        self.assertEqual((wait.stdout.read(), wait.wait(SOON)), (b"changed\n", 0))
+
+    def test_an_outcome_is_told_until_it_is_settled(self):
+        self.gateway("put_outbound", "a:1", "x", "--id", "1", "--return-to", "session key 1")
+        self.gateway("put_outbound", "a:2", "x", "--id", "2")
+        self.gateway("claim_deliveries")
+        self.assertEqual(self.keep("gateway", "wait_outcomes", self.url, "--timeout-ms", "0"), (1, b"", b""))
+        for number in "12":
+            self.gateway("complete_delivery", f"a:{number}", number, "1", "delivered")
+        self.assertEqual(self.gateway("wait_outcomes"), "over\n")
+        for _ in range(2):
+            self.assertEqual(self.gateway("outcomes"), "a:1\t1\t1\tdelivered\tsession key 1\n")
+        self.no(4, "delivery '1' of chat 'a:1': it is not over with attempt 2", "settle_outcome", "a:1", "1", "2")
+        for _ in range(2):
+            self.assertEqual(self.gateway("settle_outcome", "a:1", "1", "1"), "")
+        self.assertEqual(self.gateway("outcomes"), "")
+        self.assertEqual(self.keep("gateway", "settle_outcome", self.url, "a:1", "nobody", "1")[0], 1)
+
+
+class LongPolls(GatewayTest):
+    def test_a_claim_waits_until_a_delivery_is_due(self):
+        self.gateway("put_chat", "a:1")
+        self.assertEqual(self.gateway("claim_deliveries", "--timeout-ms", "30"), "")
+        wait = self.start("gateway", "claim_deliveries", self.url, "a", "--timeout-ms", "60000", "--announce")
+        self.assertEqual(wait.stdout.readline(), b"waiting\n")
+        self.gateway("put_outbound", "b:1", "x", "--id", "another channel's")
+        self.gateway("put_outbound", "a:1", "x", "--id", "1")
+        self.assertEqual((wait.stdout.read(), wait.wait(SOON)), (b"a:1\t1\t1\tx\n", 0))
+        self.no(3, "timeout_ms: a wait goes by our clock, not by now_ms", "claim_deliveries", "--timeout-ms", "5", "--now-ms", "2026-01-01T00:00:00Z")
+
+    def test_ctrl_c_ends_a_waiting_claim_cleanly(self):
+        self.gateway("put_chat", "a:1")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            wait = self.start("gateway", "claim_deliveries", self.url, "--timeout-ms", "-1", "--announce")
+            self.assertEqual(wait.stdout.readline(), b"waiting\n")
+            wait.send_signal(number)
+            self.assertEqual((wait.wait(SOON), wait.stdout.read(), wait.stderr.read()), (128 + number, b"", b""))
+
+    def test_calls_go_on_beside_a_waiting_claim_and_end_it(self):
+        process = self.start("call", self.url)
+
+        def ask(request_id, name, **inputs):
+            process.stdin.write(json.dumps({"id": request_id, "call": name, "with": inputs}).encode() + b"\n")
+            process.stdin.flush()
+
+        def answer():
+            return json.loads(process.stdout.readline())
+
+        ask("now", "gateway.claim_deliveries", timeout_ms=0)
+        self.assertEqual(answer(), {"id": "now", "ok": True, "result": []})
+        ask("wrong", "gateway.claim_deliveries", timeout_ms="soon")
+        self.assertEqual((answer()["status"]), "INVALID")
+        ask("w", "gateway.claim_deliveries", channel="a", timeout_ms=60000)
+        ask("left", "gateway.claim_deliveries", channel="b", timeout_ms=-1)
+        ask(1, "gateway.history", jid="a:1")
+        self.assertEqual(answer(), {"id": 1, "ok": True, "result": []})
+        ask(2, "gateway.put_outbound", chat_jid="a:1", id="1", content="x")
+        answers = {str(a["id"]): a for a in (answer(), answer())}
+        self.assertEqual([m["id"] for m in answers["w"]["result"]], ["1"])
+        self.assertEqual(answers["2"]["result"]["outcome"], "inserted")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(answer(), {"id": "left", "ok": True, "result": []})
+        self.assertEqual((process.wait(SOON), process.stderr.read()), (143, b""))
+
+
 class Places(GatewayTest):
     def test_a_read_makes_nothing(self):
         status, out, err = self.keep("gateway", "history", self.url, "a:1")
@@ -455,7 +540,7 @@ class Whole(GatewayTest):
     scenario = (
         ("put_message", {"chat_jid": "web:1", "id": "1", "content": "hi", "sender": None, "timestamp": 1000}),
         ("put_messages", {"messages": [{"chat_jid": "web:1", "id": "2", "content": "x", "attachments": None}]}),
-        ("put_outbound", {"chat_jid": "web:1", "content": "yes", "id": "o1"}),
+        ("put_outbound", {"chat_jid": "web:1", "content": "yes", "id": "o1", "return_to": "me"}),
         ("put_outbound", {"chat_jid": "web:1", "content": "no", "id": "o2", "timestamp": "2026-01-01T00:00:00Z"}),
         ("get_message", {"jid": "web:1", "id": "1"}),
         ("messages_since", {"jid": "web:1", "after_seq": 0, "since_ms": None, "limit": None}),
@@ -467,6 +552,9 @@ class Whole(GatewayTest):
         ("remove_consumer", {"consumer": "router"}), ("wait_deliveries", {"channel": "web", "timeout_ms": 0}),
         ("claim_deliveries", {"channel": "web"}), ("extend_delivery", {"jid": "web:1", "id": "o1", "attempt": 1}),
         ("complete_delivery", {"jid": "web:1", "id": "o1", "attempt": 1, "delivery": "failed", "error": "gone"}),
+        ("changes", {"after_change": 0}), ("last_change", {}), ("wait_changes", {"timeout_ms": 0}),
+        ("outcomes", {"limit": None}), ("wait_outcomes", {"timeout_ms": 0}),
+        ("settle_outcome", {"jid": "web:1", "id": "o1", "attempts": 1}),
         ("failed_deliveries", {}), ("retry_delivery", {"jid": "web:1", "id": "o1"}),
         ("put_chat", {"jid": "web:2", "name": "Two"}), ("get_chat", {"jid": "web:2"}), ("list_chats", {}),
         ("active_web_jids", {"since_ms": 0}), ("mark_errored", {"jid": "web:1"}), ("errored_chats", {}),

@@ -431,9 +431,10 @@ static void many_rows_cost_little_memory(void **state)
 	home_script(from, "gateway/messages.db",
 		    "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < "
 		    "200999) INSERT INTO messages (chat_jid, id, content, \"timestamp\", seq, "
-		    "received_at) SELECT 'many:' || (i % 100), 'id' || i, 'The text of number ' || "
-		    "i || hex(zeroblob(60)), '2026-01-01T00:00:00.000Z', i, "
-		    "'2026-01-01T00:00:00.001Z' FROM n");
+		    "received_at, change) SELECT 'many:' || (i % 100), 'id' || i, 'The text of "
+		    "number ' "
+		    "|| i || hex(zeroblob(60)), '2026-01-01T00:00:00.000Z', i, "
+		    "'2026-01-01T00:00:00.001Z', i FROM n");
 	before = peak_kib();
 	OK(keep_transfer(from, url, NULL, &there, &err));
 	OK(keep_transfer(url, path_of("r", back), NULL, &here, &err));

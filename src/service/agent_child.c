@@ -1,5 +1,5 @@
 /*
- * cli_child.c - runs a program with an input, and takes what it says, within bounds.
+ * agent_child.c - runs a program with an input, and takes what it says, within bounds.
  *
  *     running ── exits ───────────────────────────────> over
  *        └─ time limit, too much output, told to stop ─> TERM ── 5 s ──> KILL ─> over
@@ -9,37 +9,41 @@
  * it started ends with it when we end it. When we are killed, the kernel kills the program.
  *   2. Never stuck: our ends of its pipes do not block; its input, output and end are waited for at
  *      once. What it left running may hold its pipes open; we wait for the program alone.
- *   3. It is reaped before cli_child_run returns, and its descriptors are closed.
+ *   3. It is reaped before kp_child_run returns, and its descriptors are closed.
  *   4. It starts with no signal blocked or ignored, and with no descriptor of ours but three.
+ *   5. A program that closes its input early does no harm, also where SIGPIPE is not ignored.
  *
- * What it does not do: know why it runs (cli_agent.c).
+ * What it does not do: know why it runs (agent_turn.c, agent_jobs.c).
  *
- * Tests: tests/cli/test_cli_agent.py.
+ * Tests: tests/cli/test_cli_agent.py, tests/contract/test_service_agents.c.
  */
-#include "cli/cli_child.h"
+#include "service/agent_child.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { GRACE_MS = 5000, TICK_MS = 1000, BLIND_MS = 20, READ_BYTES = 1 << 16 };
+enum { CLOSE_WHEN_RUN = 4 }; /* CLOSE_RANGE_CLOEXEC */
 enum { PIPE_IN, PIPE_OUT, PIPE_ERR, PIPE_START, PIPES };
 
 typedef struct child {
-	const cli_child_request *request;
-	cli_child_result *result;
+	const kp_child_request *request;
+	kp_child_result *result;
 	pid_t pid;
 	int ends[PIPES]; /* ours; -1: closed */
 	int exit_fd;     /* readable once it has ended; -1: the kernel has none, we look */
 	size_t written;
 	size_t line_len; /* of result->last_line, of the line that is being read */
-	char line[CLI_LAST_LINE_SIZE];
+	char line[KP_LAST_LINE_SIZE];
 	int64_t limit_ms, kill_ms, tick_ms; /* on the monotonic clock; 0: never */
 	bool is_over;
 } child;
@@ -52,20 +56,25 @@ static int64_t now_ms(void)
 /* ---------------------------------------------------------------- starting */
 
 /* In the new process: nothing but calls that are safe there. */
-static void become_program(const cli_child_request *request, const int theirs[PIPES])
+static void become_program(const kp_child_request *request, pid_t parent, const int theirs[PIPES])
 {
 	int failure;
 	sigset_t none;
 
 	(void)setpgid(0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent) /* it was over before the kernel knew of our wish */
+		_exit(126);
 	(void)signal(SIGPIPE, SIG_DFL);
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	if (dup2(theirs[PIPE_IN], STDIN_FILENO) >= 0 &&
 	    dup2(theirs[PIPE_OUT], STDOUT_FILENO) >= 0 &&
-	    dup2(theirs[PIPE_ERR], STDERR_FILENO) >= 0)
+	    dup2(theirs[PIPE_ERR], STDERR_FILENO) >= 0) {
+		/* What a library opened without care; an old kernel has no such call. */
+		(void)syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_WHEN_RUN);
 		(void)execvpe(request->argv[0], request->argv, request->envp);
+	}
 	failure = errno;
 	/* When even that cannot be told, the exit status tells something. */
 	if (write(theirs[PIPE_START], &failure, sizeof failure) != sizeof failure)
@@ -113,12 +122,13 @@ static keep_status check_start(child *self, keep_error *err)
 static keep_status start(child *self, keep_error *err)
 {
 	int theirs[PIPES] = {-1, -1, -1, -1};
+	pid_t parent = getpid();
 	keep_status status = open_pipes(self->ends, theirs, err);
 
 	if (status == KEEP_OK) {
 		self->pid = fork();
 		if (self->pid == 0)
-			become_program(self->request, theirs);
+			become_program(self->request, parent, theirs);
 		if (self->pid < 0)
 			status = kp_fail_errno(err, errno, "a process");
 	}
@@ -157,7 +167,7 @@ static void look_at_clock(child *self)
 	if (now < self->tick_ms)
 		return;
 	self->tick_ms = now + TICK_MS;
-	if (!self->request->tick(self->request->ctx)) {
+	if (self->request->tick && !self->request->tick(self->request->ctx)) {
 		self->result->is_stopped = true;
 		end_it(self);
 	}
@@ -218,6 +228,8 @@ static void note_line(child *self, const char *text, size_t len)
 			continue;
 		self->line[self->line_len] = '\0';
 		memcpy(self->result->last_line, self->line, self->line_len + 1);
+		if (self->request->said)
+			self->request->said(self->request->ctx, self->line);
 		self->line_len = 0;
 	}
 }
@@ -250,7 +262,8 @@ static bool read_pipe(child *self, unsigned which, keep_error *err, keep_status 
 	}
 	if (which == PIPE_ERR) {
 		note_line(self, bytes, (size_t)got);
-		tell(bytes, (size_t)got);
+		if (!self->request->said)
+			tell(bytes, (size_t)got);
 	} else if (self->result->output.len + (size_t)got > self->request->output_bytes_max) {
 		self->result->is_too_long = true;
 		end_it(self);
@@ -301,8 +314,30 @@ static keep_status attend(child *self, keep_error *err)
 	return status;
 }
 
-keep_status cli_child_run(const cli_child_request *request, cli_child_result *result,
-			  keep_error *err)
+/* A program that closes its input early is none of the process's business. True: it was ours to
+   block. */
+static bool block_pipe_signal(void)
+{
+	sigset_t pipe, before;
+
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	return pthread_sigmask(SIG_BLOCK, &pipe, &before) == 0 && !sigismember(&before, SIGPIPE);
+}
+
+static void allow_pipe_signal(void)
+{
+	const struct timespec at_once = {0, 0};
+	sigset_t pipe;
+
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	while (sigtimedwait(&pipe, NULL, &at_once) < 0 && errno == EINTR)
+		;
+	(void)pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
+}
+
+keep_status kp_child_run(const kp_child_request *request, kp_child_result *result, keep_error *err)
 {
 	child self = {
 		.request = request,
@@ -310,6 +345,7 @@ keep_status cli_child_run(const cli_child_request *request, cli_child_result *re
 		.ends = {-1, -1, -1, -1},
 		.exit_fd = -1,
 	};
+	bool blocked = block_pipe_signal();
 	keep_status status, rest;
 
 	result->output.len = 0;
@@ -329,10 +365,12 @@ keep_status cli_child_run(const cli_child_request *request, cli_child_result *re
 out:
 	close_all(self.ends);
 	kp_file_close(&self.exit_fd);
+	if (blocked)
+		allow_pipe_signal();
 	return status;
 }
 
-void cli_child_result_release(cli_child_result *result)
+void kp_child_result_release(kp_child_result *result)
 {
 	keep_buffer_release(&result->output);
 }
