@@ -5,7 +5,9 @@
 #   build    build/keep and build/libkeep.so
 #   test     everything that must hold, with PostgreSQL and Redis started by the tests themselves
 #   bench    the promised speeds beside the raw library and the obvious alternative, as ratios
+#   load     2,000 messages a second into `keep serve` for a minute, with 1,000 event streams open
 #   torture  every fault loop to its end     crash  500 kills a backend     fuzz  ten minutes a target
+#   chaos    five minutes of the journey with everything killed at random, a backend
 #   s3       the S3 client against a server from npm's registry
 #   asan tsan valgrind coverage format install clean
 
@@ -23,7 +25,7 @@ SETUP = meson setup $(1) $(2) >$(1).log 2>&1 || { cat $(1).log; exit 1; }
 # GCC's manual advises against -Werror here: what a sanitizer adds to a program misleads warnings.
 SANITIZE = -Db_sanitize=$(1) -Db_lundef=false -Dwerror=false
 
-.PHONY: build run tour test bench torture crash fuzz s3 asan tsan valgrind coverage format install clean
+.PHONY: build run tour test bench load torture crash fuzz s3 asan tsan valgrind coverage format install clean
 
 build:
 	@./setup.sh build
@@ -47,6 +49,11 @@ bench:
 	@ninja -C build-bench --quiet
 	@KEEP_TEST_FSYNC=1 $(SERVERS) bench/run.sh build-bench
 
+load:
+	@./setup.sh test
+	@$(BUILD_TESTS)
+	@tests/http/run_load.sh $(BUILD) $(LOAD)
+
 torture:
 	@./setup.sh test
 	@$(BUILD_TESTS)
@@ -57,6 +64,16 @@ crash:
 	@$(BUILD_TESTS)
 	@KEEP_CRASH_ROUNDS=$${KEEP_CRASH_ROUNDS:-500} KEEP_PROCESS_SECONDS=$${KEEP_PROCESS_SECONDS:-60} \
 		$(SERVERS) $(MESON_TEST) -v --num-processes 1 -C $(BUILD) --suite crash -t 0
+
+# Five minutes of everything being killed, for each backend.
+chaos:
+	@./setup.sh test
+	@$(BUILD_TESTS)
+	@for kind in sqlite postgres; do \
+		KEEP_COMMAND=$(BUILD)/keep KEEP_ROUGH_LIBRARY=$(CURDIR)/$(BUILD)/tests/crash/librough_world.so \
+		KEEP_CHAOS_SECONDS=$${KEEP_CHAOS_SECONDS:-300} KEEP_CHAOS_CHATS=$${KEEP_CHAOS_CHATS:-50} \
+		$(SERVERS) /usr/bin/python3 tests/crash/journey_chaos.py $$kind || exit 1; \
+	done
 
 fuzz:
 	@./setup.sh all

@@ -149,6 +149,7 @@ class Adapter:
         self.accepted, self.answered, self.failed = 0, 0, []
         self.delivered = 0
         self.said_all = threading.Event()
+        self.stays = False
         self.failure = None
 
     def say(self, text):
@@ -199,11 +200,10 @@ class Adapter:
             self.failure = failure
 
     def poll_ms(self):
-        """Long; short while something is waited for that may fail, and then brings no delivery."""
+        """Long when there is only to wait; short while something may fail, and then brings no delivery. Nor
+        is a long poll left behind at the end: it would take deliveries that nobody shows."""
         with self.mutex:
-            if self.waiting:
-                return int(LOOK_SECONDS * 1000)
-        return POLL_MS if not self.said_all.is_set() else 0
+            return POLL_MS if self.stays and not self.waiting else int(LOOK_SECONDS * 1000)
 
     def is_done(self):
         with self.mutex:
@@ -251,6 +251,7 @@ class Adapter:
 
     def run(self, inputs, stay):
         """`inputs` posts everything; the answers come beside it."""
+        self.stays = stay
         receiver = threading.Thread(target=self.deliver_all, daemon=True)
         receiver.start()
         try:

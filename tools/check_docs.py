@@ -156,6 +156,10 @@ def known_names(root):
                  *sorted((root / "tests").rglob("*.[ch]")), *sorted((root / "src").rglob("*.[ch]"))]:
         if path.exists():
             names |= set(re.findall(r"\bKEEP_[A-Z0-9_]+", path.read_text(encoding="utf-8")))
+    # The service's numbers have names of Prometheus' form.
+    metrics = root / "src" / "service" / "metrics.c"
+    if metrics.exists():
+        names |= set(re.findall(r'"(keep_\w+)"', metrics.read_text(encoding="utf-8")))
     return names
 
 

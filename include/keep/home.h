@@ -89,7 +89,7 @@ KEEP_API void keep_transfer_result_release(keep_transfer_result *result);
 
 typedef enum keep_severity {
 	KEEP_SEVERITY_NOTE,          /* nothing is wrong: worth knowing */
-	KEEP_SEVERITY_INCONSISTENCY, /* what is stored contradicts itself; no content is lost by it */
+	KEEP_SEVERITY_INCONSISTENCY, /* what is stored contradicts itself; no content is lost */
 	KEEP_SEVERITY_DAMAGE         /* something that was stored is gone, or cannot be trusted */
 } keep_severity;
 
@@ -121,11 +121,15 @@ typedef struct keep_check_options {
 	/* Mend what is derived from the rest: indexes, full text, vectors, counters, queues; and
 	   give back what a dead process holds. Nothing else is touched. */
 	bool repair;
+	/* Take pages for whole that have another seal than their content (docs/check.md), where the
+	   database's structure is: for what another program wrote, or what was looked at. */
+	bool reseal;
 	bool quick;           /* read no rows and no pages: what files, indexes and states tell */
 	const char *key_file; /* the assistant's keys; NULL: <home>/vault.key */
 	int64_t timeout_ms;   /* waits for locks, connecting; 0: 5000 */
 	size_t findings_max;  /* more of one kind in one file are counted only; 0: 100 */
-	void (*progress)(void *ctx, const keep_check_progress *progress); /* NULL: nobody */
+	/* NULL: nobody. */
+	void (*progress)(void *ctx, const keep_check_progress *progress);
 	void *progress_ctx;
 	const volatile int *cancelled; /* not 0: ends soon, BUSY; NULL: never */
 } keep_check_options;
@@ -139,7 +143,7 @@ typedef struct keep_check_result {
 	keep_finding *findings; /* in the order in which they were found */
 	size_t count;
 	int64_t unlisted;       /* beyond findings_max */
-	int64_t wrong;          /* damage and inconsistencies that are still there, unlisted ones too */
+	int64_t wrong;          /* damage and inconsistencies that are still there, also unlisted */
 	int64_t repaired;
 	int64_t files, tables, rows; /* looked at */
 	keep_memory memory;     /* what all this lives in */

@@ -2,9 +2,9 @@
  * cli_check.c - `keep check`: is a home whole?
  *
  * What is found is told a line each, and at the end how many rows were read. With --json each is an
- * object on a line, and the last line the summary. On a terminal one line of standard error says how
- * far it is. Exit status: 0 when nothing is wrong (notes do not count, nor what was mended), 1 when
- * something is, else the status' number.
+ * object on a line, and the last line the summary. On a terminal one line of standard error says
+ * how far it is. Exit status: 0 when nothing is wrong (notes do not count, nor what was mended), 1
+ * when something is, else the status' number.
  *
  * Tests: tests/cli/test_cli_check.py.
  */
@@ -191,6 +191,7 @@ int cli_check_main(int argc, char **argv)
 	const char *places[1] = {NULL};
 	const cli_option options[] = {
 		{.name = "repair", .flag = &command.options.repair},
+		{.name = "reseal", .flag = &command.options.reseal},
 		{.name = "quick", .flag = &command.options.quick},
 		{.name = "json", .flag = &command.is_json},
 		{.name = "key-file", .text = &command.options.key_file},

@@ -23,7 +23,7 @@
 
 enum { ANSWER_BYTES_MAX = 64 << 20, TOKEN_BYTES_MAX = 8192 };
 #define CONNECT_SECONDS 10L
-#define CALL_SECONDS 90L
+#define CALL_SECONDS 30L
 
 struct cli_remote {
 	CURL *curl;

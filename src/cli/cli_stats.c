@@ -1,8 +1,8 @@
 /*
  * cli_stats.c - `keep stats`: what a home has, in numbers.
  *
- * A line for each number, under its store's name; --json gives each as an object on a line. Ages are
- * told beside times.
+ * A line for each number, under its store's name; --json gives each as an object on a line. Ages
+ * are told beside times.
  *
  * Tests: tests/cli/test_cli_check.py.
  */

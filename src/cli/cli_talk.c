@@ -36,7 +36,7 @@ enum {
 	CLAIM_LIMIT = 50,
 	LOOKS_MAX = 8, /* traces in one round */
 	WAIT_MS = 400, /* for deliveries, while a message is open */
-	IDLE_MS = 2000,
+	IDLE_MS = 1000,
 	FIRST_LOOK_MS = 500,
 	LOOK_MS = 1000,
 	PAUSE_MS = 100,
@@ -58,8 +58,9 @@ typedef struct open_message {
 
 struct cli_talk {
 	cli_talk_options options;
-	/* NULL: by the session. The reporter is not cut off when the talk is stopped. */
-	cli_remote *sender, *receiver, *reporter;
+	/* NULL: by the session. The receiver is not cut off when the talk is stopped: a claim that
+	   goes on without us would take what nobody shows. */
+	cli_remote *sender, *receiver;
 	void *gateway, *mailbox; /* the session's, for traces */
 	pthread_t thread;
 	bool is_started;
@@ -68,6 +69,7 @@ struct cli_talk {
 	pthread_cond_t changed;
 	open_message open[OPEN_MAX];
 	size_t open_count, posted;
+	bool is_last; /* nothing more will be posted */
 	atomic_size_t failed;
 	pthread_mutex_t screen;          /* one line at a time */
 	char shown[SHOWN_MAX][KEY_SIZE]; /* the receiver's: deliveries that were shown, a ring */
@@ -330,6 +332,7 @@ keep_status cli_talk_post(cli_talk *talk, keep_bytes text, keep_error *err)
 void cli_talk_settle(cli_talk *talk)
 {
 	pthread_mutex_lock(&talk->mutex);
+	talk->is_last = true;
 	while (talk->open_count && !atomic_load(&talk->stopping))
 		pthread_cond_wait(&talk->changed, &talk->mutex);
 	pthread_mutex_unlock(&talk->mutex);
@@ -399,7 +402,7 @@ static keep_status report(cli_talk *talk, const kp_json *delivery, keep_error *e
 	kp_json_close_object(&writer);
 	status = kp_json_finish(&writer, err);
 	if (status == KEEP_OK)
-		status = insist(talk, talk->reporter, "gateway.complete_delivery",
+		status = insist(talk, talk->receiver, "gateway.complete_delivery",
 				kp_buffer_bytes(&with), INT64_MAX, err);
 	keep_buffer_release(&with);
 	return status == KEEP_CONFLICT ? KEEP_OK : status; /* the lease moved on: it comes again */
@@ -448,9 +451,8 @@ static keep_status take_deliveries(cli_talk *talk, keep_error *err)
 	if (status == KEEP_OK)
 		status = call(talk, talk->receiver, "gateway.claim_deliveries",
 			      kp_buffer_bytes(&with), &memory, &result, err);
-	for (size_t i = 0; status == KEEP_OK && result->kind == KP_JSON_ARRAY &&
-			   i < result->list.count && !atomic_load(&talk->stopping);
-	     i++)
+	for (size_t i = 0;
+	     status == KEEP_OK && result->kind == KP_JSON_ARRAY && i < result->list.count; i++)
 		status = deliver(talk, &result->list.items[i], err);
 	keep_buffer_release(&with);
 	kp_arena_release(&memory);
@@ -562,12 +564,22 @@ static keep_status look_after(cli_talk *talk, keep_error *err)
 
 /* ---------------------------------------------------------------- the receiving thread */
 
+static bool has_ended(cli_talk *talk)
+{
+	bool is_over;
+
+	pthread_mutex_lock(&talk->mutex);
+	is_over = talk->is_last && talk->open_count == 0;
+	pthread_mutex_unlock(&talk->mutex);
+	return is_over || atomic_load(&talk->stopping);
+}
+
 static void *receive(void *ctx)
 {
 	cli_talk *talk = ctx;
 	int64_t pause = PAUSE_MS;
 
-	while (!atomic_load(&talk->stopping)) {
+	while (!has_ended(talk)) {
 		keep_error err = KEEP_ERROR_INIT;
 		keep_status status = take_deliveries(talk, &err);
 
@@ -606,11 +618,8 @@ static keep_status open_ways(cli_talk *talk, keep_error *err)
 		status = cli_remote_open(options->url, options->token, &talk->stopping,
 					 &talk->sender, err);
 		if (status == KEEP_OK)
-			status = cli_remote_open(options->url, options->token, &talk->stopping,
-						 &talk->receiver, err);
-		if (status == KEEP_OK)
 			status = cli_remote_open(options->url, options->token, NULL,
-						 &talk->reporter, err);
+						 &talk->receiver, err);
 		if (status == KEEP_OK)
 			status = cli_remote_check(talk->sender, err);
 		return status;
@@ -670,7 +679,6 @@ void cli_talk_close(cli_talk **talk)
 		(void)pthread_join(self->thread, NULL);
 	cli_remote_close(&self->sender);
 	cli_remote_close(&self->receiver);
-	cli_remote_close(&self->reporter);
 	pthread_cond_destroy(&self->changed);
 	pthread_mutex_destroy(&self->screen);
 	pthread_mutex_destroy(&self->mutex);

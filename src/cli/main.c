@@ -182,7 +182,7 @@ const cli_command cli_commands[] = {
 	 .sentence = "Renew statistics and give free space back, in small steps.",
 	 .run = cli_optimize_main},
 	{.name = "check",
-	 .usage = "HOME [--repair] [--quick] [--key-file F] [--json]",
+	 .usage = "HOME [--repair] [--reseal] [--quick] [--key-file F] [--json]",
 	 .sentence = "Find out whether a home is whole: every file, every row, every index.",
 	 .more = "Others may go on with it. Each finding is a line: damage (something that was "
 		 "stored "
@@ -190,7 +190,8 @@ const cli_command cli_commands[] = {
 		 "or "
 		 "note. --repair mends what is derived (indexes, full text, vectors, counters, "
 		 "queues) and gives back what a dead process holds, and touches nothing else. "
-		 "--quick reads neither rows nor pages. --key-file is the file with the keys of "
+		 "--reseal takes pages for whole that another program wrote, where the database's "
+		 "structure is whole. --quick reads neither rows nor pages. --key-file is the file with the keys of "
 		 "secrets, else the home's vault.key. --json prints each finding as an object on a "
 		 "line, and a summary as the last. Exit status 0 when nothing is wrong, or "
 		 "everything was mended; 1 when something is. docs/check.md lists what may be "

@@ -4,7 +4,7 @@
  * Both are counted in indexes that hold nothing else, up to a maximum: what a look costs does not
  * grow with what is stored.
  *
- * Tests: tests/contract/test_service_metrics.c.
+ * Tests: tests/http/test_http_metrics.py.
  */
 #include "gateway/gateway_counts.h"
 

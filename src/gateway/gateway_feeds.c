@@ -21,7 +21,8 @@
  *
  * What it does not do: remember who has read how far; that is the reader's number.
  *
- * Tests: tests/contract/test_gateway_feeds.c, tests/torture/test_gateway_feeds_faults.c,
+ * Tests: tests/contract/test_gateway_feeds.c, tests/contract/test_gateway_feed_costs.c,
+ * tests/torture/test_gateway_feeds_faults.c,
  * tests/crash/test_gateway_feeds_crash.c.
  */
 #include "gateway/gateway_private.h"

@@ -114,8 +114,8 @@ static const kp_check_lease run_leases[] = {
 
 struct secrets {
 	kp_check_unit *unit;
-	kp_keyring *ring;   /* NULL: no key */
-	bool told_missing;  /* once is enough */
+	kp_keyring *ring;  /* NULL: no key */
+	bool told_missing; /* once is enough */
 };
 
 static keep_status open_ring(struct secrets *secrets, keep_error *err)
@@ -144,24 +144,25 @@ static keep_status open_ring(struct secrets *secrets, keep_error *err)
 static keep_status tell_missing(struct secrets *secrets, keep_error *err)
 {
 	const kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE,
-				.kind = "missing_file",
-				.file = secrets->unit->check->is_server ? NULL : "vault.key"};
+				    .kind = "missing_file",
+				    .file = secrets->unit->check->is_server ? NULL : "vault.key"};
 
 	if (secrets->told_missing)
 		return KEEP_OK;
 	secrets->told_missing = true;
-	return kp_check_found(secrets->unit->check, &found, err,
-			      "there are secrets, and no usable key: without the one that encrypted "
-			      "them nobody reads them");
+	return kp_check_found(
+		secrets->unit->check, &found, err,
+		"there are secrets, and no usable key: without the one that encrypted "
+		"them nobody reads them");
 }
 
 static keep_status check_secret(struct secrets *secrets, const char *table, keep_bytes key,
 				keep_bytes token, keep_error *err)
 {
 	kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE,
-			  .kind = "unreadable_secret",
-			  .table = table,
-			  .key = key};
+			      .kind = "unreadable_secret",
+			      .table = table,
+			      .key = key};
 	keep_buffer plain = KEEP_BUFFER_INIT;
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status;
@@ -178,8 +179,9 @@ static keep_status check_secret(struct secrets *secrets, const char *table, keep
 		return kp_check_found(secrets->unit->check, &found, err,
 				      "none of the home's keys decrypts the secret");
 	if (status == KEEP_CORRUPT || status == KEEP_FULL)
-		return kp_check_found(secrets->unit->check, &found, err,
-				      "the secret is damaged: it is no token that any key decrypts");
+		return kp_check_found(
+			secrets->unit->check, &found, err,
+			"the secret is damaged: it is no token that any key decrypts");
 	return kp_fail(err, status, "%s", why.message);
 }
 
@@ -259,9 +261,8 @@ struct ending {
 static keep_status end_run(const struct ending *ending, kp_lease *lease, kp_run_key key,
 			   keep_error *err)
 {
-	const kp_outcome outcome = {
-		.status = KEEP_BYTES(KEEP_JOB_EXECUTION_STATUS_INTERRUPTED),
-		.error_message = KEEP_BYTES("its lease was orphaned")};
+	const kp_outcome outcome = {.status = KEEP_BYTES(KEEP_JOB_EXECUTION_STATUS_INTERRUPTED),
+				    .error_message = KEEP_BYTES("its lease was orphaned")};
 	kp_arena arena = {.head = NULL};
 	keep_error why = KEEP_ERROR_INIT;
 	kp_open_run run;
@@ -299,8 +300,7 @@ static keep_status read_gone(kp_lease *lease, kp_arena *arena, keep_bytes owners
 {
 	kp_sql_stmt *stmt = NULL;
 	bool has_row = false;
-	keep_status status =
-		kp_lease_bind(lease, KP_ASSISTANT_RUNNING_OWNERS, NULL, 0, &stmt, err);
+	keep_status status = kp_lease_bind(lease, KP_ASSISTANT_RUNNING_OWNERS, NULL, 0, &stmt, err);
 
 	*count = 0;
 	while (status == KEEP_OK && *count < OWNERS_MAX &&
@@ -366,7 +366,8 @@ static keep_status check_held(kp_check_unit *unit, keep_error *err)
 	if (status == KEEP_OK)
 		status = kp_check_unit_renew(unit, err);
 	if (status == KEEP_OK)
-		status = kp_check_count_orphans(unit, run_leases, KP_COUNT(run_leases), &still, err);
+		status =
+			kp_check_count_orphans(unit, run_leases, KP_COUNT(run_leases), &still, err);
 	if (status == KEEP_OK && !still)
 		kp_check_mended(check, KP_ORPHANED_LEASE, NULL, from);
 	return status;
@@ -441,8 +442,8 @@ keep_status kp_check_assistant(kp_home_check *check, keep_error *err)
 	kp_check_unit unit = {
 		.check = check, .schema = "assistant", .turn = KP_CHECK_ASSISTANT_TAKE_TURN + 1};
 	bool there = false, is_open = false;
-	keep_status status = kp_check_is_there(check, "assistant", "assistant/assistant.db", NULL,
-					       &there, err);
+	keep_status status =
+		kp_check_is_there(check, "assistant", "assistant/assistant.db", NULL, &there, err);
 
 	if (status != KEEP_OK || !there)
 		return status;

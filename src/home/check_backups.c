@@ -26,8 +26,9 @@ struct verifying {
 static void take_damaged(void *ctx, const char *path, const char *why)
 {
 	struct verifying *verifying = ctx;
-	kp_complaint found = {
-		.severity = KEEP_SEVERITY_DAMAGE, .kind = "damaged_backup", .file = verifying->file};
+	kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE,
+			      .kind = "damaged_backup",
+			      .file = verifying->file};
 
 	if (verifying->status != KEEP_OK)
 		return;

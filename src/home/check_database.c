@@ -1,10 +1,10 @@
 /*
  * check_database.c - one database of a home by itself: its pages, its version, its indexes.
  *
- * A file is first looked at as pages (kp_sqlite_check_pages: seals and log), then opened for reading
- * and asked by SQLite's own integrity_check and foreign_key_check. A server checks its pages itself;
- * where amcheck is installed its B-trees are compared with their tables, and whether pages have
- * checksums is a note.
+ * A file is first looked at as pages (kp_sqlite_check_pages: seals and log), then opened for
+ * reading and asked by SQLite's own integrity_check and foreign_key_check. A server checks its
+ * pages itself; where amcheck is installed its B-trees are compared with their tables, and whether
+ * pages have checksums is a note.
  *
  * Invariants:
  *   1. What is read is read in one transaction: others may write meanwhile, and nothing that they
@@ -24,13 +24,15 @@
 
 enum { STATEMENT_MS = 3600 * 1000, TIMEOUT_MS = 5000, COMPLAINTS_MAX = 100 };
 #define DAMAGED_FILE "damaged_file"
+#define FILE_NOTE "file_note"
 #define STALE_INDEX "stale_index"
 
 keep_status kp_check_path(const kp_home_check *check, const char *rest, char out[PATH_MAX],
 			  keep_error *err)
 {
 	if (snprintf(out, PATH_MAX, "%s/%s", check->folder, rest) >= PATH_MAX)
-		return kp_fail(err, KEEP_INVALID, "the path '%.100s...' is too long", check->folder);
+		return kp_fail(err, KEEP_INVALID, "the path '%.100s...' is too long",
+			       check->folder);
 	return KEEP_OK;
 }
 
@@ -82,7 +84,8 @@ keep_status kp_check_ask(kp_sql_conn *conn, size_t index, int64_t *out, keep_err
 
 struct pages {
 	kp_home_check *check;
-	bool is_damaged;
+	bool is_damaged; /* more than a seal is wrong */
+	bool may_reseal; /* a seal is */
 };
 
 static keep_status take_page(void *ctx, const kp_sqlite_finding *finding, keep_error *err)
@@ -90,9 +93,11 @@ static keep_status take_page(void *ctx, const kp_sqlite_finding *finding, keep_e
 	struct pages *pages = ctx;
 	bool is_note = finding->severity == KP_SQLITE_NOTE;
 	kp_complaint found = {.severity = is_note ? KEEP_SEVERITY_NOTE : KEEP_SEVERITY_DAMAGE,
-			  .kind = is_note ? "file_note" : DAMAGED_FILE};
+			      .kind = is_note ? FILE_NOTE : DAMAGED_FILE};
 
-	pages->is_damaged = pages->is_damaged || !is_note;
+	found.can_repair = !is_note && finding->may_reseal && pages->check->options.reseal;
+	pages->is_damaged = pages->is_damaged || (!is_note && !finding->may_reseal);
+	pages->may_reseal = pages->may_reseal || (!is_note && finding->may_reseal);
 	return kp_check_found(pages->check, &found, err, "%s", finding->message);
 }
 
@@ -101,6 +106,7 @@ keep_status kp_check_pages(kp_home_check *check, bool *is_damaged, keep_error *e
 	struct pages pages = {.check = check};
 	kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE, .kind = DAMAGED_FILE};
 	char path[PATH_MAX];
+	size_t from = check->result->count;
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status = kp_check_tell(check, check->file, 0, err);
 
@@ -111,6 +117,12 @@ keep_status kp_check_pages(kp_home_check *check, bool *is_damaged, keep_error *e
 		return status;
 	status = kp_sqlite_check_pages(path, take_page, &pages, &why);
 	*is_damaged = pages.is_damaged;
+	/* It looks at the structure first, and refuses what is not whole. */
+	if (status == KEEP_OK && pages.may_reseal && !pages.is_damaged && check->options.reseal) {
+		status = kp_sqlite_reseal(path, &why);
+		if (status == KEEP_OK)
+			kp_check_mended(check, DAMAGED_FILE, NULL, from);
+	}
 	return kp_check_failed(check, &found, status, &why, err);
 }
 
@@ -140,7 +152,8 @@ static const kp_sql_driver *driver_of(const kp_check_unit *unit)
 keep_status kp_check_unit_open(kp_check_unit *unit, bool *is_open, keep_error *err)
 {
 	kp_home_check *check = unit->check;
-	kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE, .kind = DAMAGED_FILE, .can_repair = false};
+	kp_complaint found = {
+		.severity = KEEP_SEVERITY_DAMAGE, .kind = DAMAGED_FILE, .can_repair = false};
 	char path[PATH_MAX];
 	kp_sql_options options = options_of(unit, path, false);
 	keep_error why = KEEP_ERROR_INIT;
@@ -175,8 +188,7 @@ keep_status kp_check_unit_renew(kp_check_unit *unit, keep_error *err)
 	return kp_sql_begin(unit->conn, KP_SQL_READ, err);
 }
 
-keep_status kp_check_write(kp_check_unit *unit, kp_check_change *change, void *ctx,
-			   keep_error *err)
+keep_status kp_check_write(kp_check_unit *unit, kp_check_change *change, void *ctx, keep_error *err)
 {
 	char path[PATH_MAX];
 	kp_sql_options options = options_of(unit, path, true);
@@ -218,15 +230,17 @@ static bool contains(keep_bytes text, const char *part)
 /* What REINDEX mends: the table's own pages are whole, and an index says something else. */
 static bool is_about_index(keep_bytes line)
 {
-	return contains(line, " missing from index ") || begins(line, "wrong # of entries in index");
+	return contains(line, " missing from index ") ||
+	       begins(line, "wrong # of entries in index");
 }
 
 static keep_status take_complaint(kp_check_unit *unit, keep_bytes line, keep_error *err)
 {
 	bool is_index = is_about_index(line);
-	kp_complaint found = {.severity = is_index ? KEEP_SEVERITY_INCONSISTENCY : KEEP_SEVERITY_DAMAGE,
-			  .kind = is_index ? STALE_INDEX : DAMAGED_FILE,
-			  .can_repair = is_index};
+	kp_complaint found = {.severity =
+				      is_index ? KEEP_SEVERITY_INCONSISTENCY : KEEP_SEVERITY_DAMAGE,
+			      .kind = is_index ? STALE_INDEX : DAMAGED_FILE,
+			      .can_repair = is_index};
 
 	if (!is_index && !begins(line, "non-unique entry"))
 		unit->is_damaged = true;
@@ -341,16 +355,16 @@ keep_status kp_check_indexes(kp_check_unit *unit, keep_error *err)
 keep_status kp_check_version(kp_check_unit *unit, const char *service, bool *is_known,
 			     keep_error *err)
 {
-	kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE,
-			  .kind = "unknown_version",
-			  .table = "migrations"};
+	kp_complaint found = {
+		.severity = KEEP_SEVERITY_DAMAGE, .kind = "unknown_version", .table = "migrations"};
 	keep_error why = KEEP_ERROR_INIT;
 	int version = 0;
 	keep_status status = kp_migrate_version(unit->conn, service, &version, &why);
 
 	*is_known = status == KEEP_OK && version > 0;
 	if (status == KEEP_OK && version == 0)
-		return kp_check_found(unit->check, &found, err,
-				      "it has no tables of Keep's: they were not made, or are gone");
+		return kp_check_found(
+			unit->check, &found, err,
+			"it has no tables of Keep's: they were not made, or are gone");
 	return kp_check_failed(unit->check, &found, status, &why, err);
 }

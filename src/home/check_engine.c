@@ -1,12 +1,13 @@
 /*
- * check_engine.c - the engines of a home: folders and documents, and that each is found by its path.
+ * check_engine.c - the engines of a home: folders and documents, and that each is found by its
+ * path.
  *
  * A path is found by its hash: SipHash under the file's own key here, SHA-256 there
  * (docs/decisions/0001). A row with another one is there and is not found.
  *
  * Invariants:
- *   1. Each file below engine/ whose name ends with .db is one; a server's are the namespaces of one
- *      schema, and are looked at together.
+ *   1. Each file below engine/ whose name ends with .db is one; a server's are the namespaces of
+ * one schema, and are looked at together.
  *
  * Tests: tests/contract/test_home_check.c.
  */
@@ -68,9 +69,9 @@ static keep_status tell_unfound(const struct hashing *hashing, const char *table
 				keep_error *err)
 {
 	const kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE,
-				.kind = "unfound_path",
-				.table = table,
-				.key = path};
+				    .kind = "unfound_path",
+				    .table = table,
+				    .key = path};
 
 	return kp_check_found(hashing->unit->check, &found, err,
 			      "the hash is not that of the path, which is not found by it");
@@ -134,8 +135,7 @@ static keep_status read_key(struct hashing *hashing, bool *has_key, keep_error *
 	keep_bytes value = {NULL, 0};
 	bool has_row = false;
 	keep_error why = KEEP_ERROR_INIT;
-	keep_status status =
-		kp_check_prepare(conn, KP_CHECK_ENGINE_HASH_KEY, NULL, 0, &stmt, &why);
+	keep_status status = kp_check_prepare(conn, KP_CHECK_ENGINE_HASH_KEY, NULL, 0, &stmt, &why);
 
 	if (status == KEEP_OK)
 		status = kp_sql_step(stmt, &has_row, &why);
@@ -162,7 +162,9 @@ static keep_status check_rows(kp_check_unit *unit, keep_error *err)
 		{.record = &kp_namespaced_document_record,
 		 .row = check_server_document,
 		 .ctx = &hashing},
-		{.record = &kp_namespaced_folder_record, .row = check_server_folder, .ctx = &hashing},
+		{.record = &kp_namespaced_folder_record,
+		 .row = check_server_folder,
+		 .ctx = &hashing},
 		{.record = NULL},
 	};
 	bool has_key = false;
@@ -256,8 +258,7 @@ static keep_status add_listed(struct names *names, keep_bytes list, keep_error *
 		if (len > sizeof folder - 1 && len < sizeof name &&
 		    memcmp(list.data, folder, sizeof folder - 1) == 0 &&
 		    !memchr(list.data + sizeof folder - 1, '/', len - (sizeof folder - 1))) {
-			(void)snprintf(name, sizeof name, "%.*s",
-				       (int)(len - (sizeof folder - 1)),
+			(void)snprintf(name, sizeof name, "%.*s", (int)(len - (sizeof folder - 1)),
 				       list.data + sizeof folder - 1);
 			status = add_name(names, name, err);
 		}

@@ -45,8 +45,8 @@ static keep_status read_file(const kp_home_check *check, const char *name, size_
 			     keep_buffer *out, keep_error *err)
 {
 	int fd = -1;
-	keep_status status = kp_file_open(check->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0,
-					  &fd, err);
+	keep_status status =
+		kp_file_open(check->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, &fd, err);
 
 	if (status == KEEP_OK)
 		status = kp_file_read_all(fd, max, out, err);
@@ -191,7 +191,8 @@ static keep_status check_home_file(kp_home_check *check, keep_error *err)
 		status = judge_home_file(check, kp_buffer_bytes(&text), err);
 	else if (status == KEEP_NOT_FOUND)
 		status = kp_check_found(check, &found, err,
-					HOME_FILE " is missing: no command knows the folder as a home");
+					HOME_FILE
+					" is missing: no command knows the folder as a home");
 	else {
 		found.kind = "damaged_file";
 		status = kp_check_failed(check, &found, status, &why, err);
@@ -236,7 +237,8 @@ keep_status kp_check_home_files(kp_home_check *check, keep_error *err)
 		return KEEP_OK;
 	status = check_home_file(check, err);
 	if (status == KEEP_OK && fstat(check->fd, &st) == 0 && st.st_mode & 077)
-		status = kp_check_found(check, &found, err,
-					"the home's folder may be entered by others than its owner");
+		status =
+			kp_check_found(check, &found, err,
+				       "the home's folder may be entered by others than its owner");
 	return status == KEEP_OK ? check_key_file(check, err) : status;
 }

@@ -100,12 +100,9 @@ static keep_status copy_texts(kp_home_check *check, const kp_complaint *found, c
 {
 	char key[KEY_MAX + 1];
 	const keep_bytes from[] = {
-		keep_bytes_of(check->store),
-		keep_bytes_of(found->file ? found->file : check->file),
-		keep_bytes_of(found->table),
-		show_key(found->key, key),
-		keep_bytes_of(found->kind),
-		keep_bytes_of(sentence),
+		keep_bytes_of(check->store), keep_bytes_of(found->file ? found->file : check->file),
+		keep_bytes_of(found->table), show_key(found->key, key),
+		keep_bytes_of(found->kind),  keep_bytes_of(sentence),
 	};
 	keep_bytes *const to[] = {&out->store, &out->file, &out->table,
 				  &out->key,   &out->kind, &out->sentence};
@@ -163,8 +160,7 @@ void kp_check_mended(kp_home_check *check, const char *kind, const char *table, 
 /* The public headers are read by C++, too, which has no _Atomic. */
 static bool is_cancelled(const kp_home_check *check)
 {
-	const _Atomic int *flag =
-		(const _Atomic int *)(uintptr_t)check->options.cancelled;
+	const _Atomic int *flag = (const _Atomic int *)(uintptr_t)check->options.cancelled;
 
 	return flag && atomic_load(flag);
 }

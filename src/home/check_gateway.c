@@ -2,9 +2,9 @@
  * check_gateway.c - the gateway's store: its rows, what they say of each other, its leases.
  *
  * Invariants:
- *   1. A chat's numbers and its queue, and what waits beyond a cursor, are derived from the messages
- *      and are made anew from them. A cursor that is ahead of its chat goes back to its end, so that
- *      what comes next is not passed by.
+ *   1. A chat's numbers and its queue, and what waits beyond a cursor, are derived from the
+ * messages and are made anew from them. A cursor that is ahead of its chat goes back to its end, so
+ * that what comes next is not passed by.
  *   2. A delivery that a dead process was sending is pending again, with its key and its attempts.
  *
  * Tests: tests/contract/test_home_check.c, tests/contract/test_home_check_stores.c.
@@ -159,9 +159,9 @@ static keep_status check_group(void *ctx, const void *object, keep_error *err)
 	const keep_registered_group *group = object;
 	char hash[KP_TOKEN_HASH_TEXT_SIZE] = "";
 	kp_complaint found = {.severity = KEEP_SEVERITY_INCONSISTENCY,
-			  .kind = STALE,
-			  .table = "registered_groups",
-			  .key = group->jid};
+			      .kind = STALE,
+			      .table = "registered_groups",
+			      .key = group->jid};
 	keep_status status = KEEP_OK;
 
 	if (group->slink_token.data && group->slink_token.len)
@@ -170,8 +170,9 @@ static keep_status check_group(void *ctx, const void *object, keep_error *err)
 		return kp_fail_memory(err, "a hash");
 	if (!*hash || kp_bytes_equal(group->slink_hash, keep_bytes_of(hash)))
 		return KEEP_OK;
-	return kp_check_found(unit->check, &found, err,
-			      "slink_hash is not the hash of the group's token, which finds nothing");
+	return kp_check_found(
+		unit->check, &found, err,
+		"slink_hash is not the hash of the group's token, which finds nothing");
 }
 
 static keep_status check_open(kp_check_unit *unit, keep_error *err)

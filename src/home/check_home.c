@@ -29,24 +29,25 @@
 /* Without a home.json it is one that has lost it, when something of a home is there. */
 static keep_status is_home(const kp_home_check *check, keep_error *err)
 {
-	static const char *const traces[] = {"home.json", "vault.key", KP_HOME_STORES_FILE,
-					     "gateway/messages.db", "mailbox/registry.db",
-					     "assistant/assistant.db", "engine/default.db"};
+	static const char *const traces[] = {"home.json",           "vault.key",
+					     KP_HOME_STORES_FILE,   "gateway/messages.db",
+					     "mailbox/registry.db", "assistant/assistant.db",
+					     "engine/default.db"};
 	keep_status status = KEEP_OK;
 	bool exists = false;
 
 	for (size_t i = 0; i < KP_COUNT(traces) && status == KEEP_OK && !exists; i++)
 		status = kp_check_exists(check, traces[i], &exists, err);
 	if (status == KEEP_OK && !exists)
-		status = kp_fail(err, KEEP_NOT_FOUND,
-				 "%s: no home there; make one with: keep init", check->home);
+		status = kp_fail(err, KEEP_NOT_FOUND, "%s: no home there; make one with: keep init",
+				 check->home);
 	return status;
 }
 
 static keep_status open_folder(kp_home_check *check, keep_error *err)
 {
-	keep_status status = kp_file_open(AT_FDCWD, check->home, O_RDONLY | O_DIRECTORY, 0,
-					  &check->fd, err);
+	keep_status status =
+		kp_file_open(AT_FDCWD, check->home, O_RDONLY | O_DIRECTORY, 0, &check->fd, err);
 
 	if (status == KEEP_NOT_FOUND)
 		return kp_fail(err, status, "%s: no home there; make one with: keep init",
@@ -107,7 +108,7 @@ static keep_status check_options(const keep_check_options *options, keep_check_o
 
 static keep_status look_at_all(kp_home_check *check, keep_error *err)
 {
-	keep_status (*const parts[])(kp_home_check *check, keep_error *err) = {
+	keep_status (*const parts[])(kp_home_check * check, keep_error * err) = {
 		kp_check_home_files, kp_check_gateway, kp_check_mailbox,
 		kp_check_assistant,  kp_check_engines, kp_check_backups};
 	keep_status status = KEEP_OK;

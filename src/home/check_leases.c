@@ -6,8 +6,8 @@
  * whoever gives leases back has its turn.
  *
  * Invariants:
- *   1. What a living process holds is never given back, nor what an unknown one holds whose lease is
- *      not over (schedule/due.h: what proves that a process is gone).
+ *   1. What a living process holds is never given back, nor what an unknown one holds whose lease
+ * is not over (schedule/due.h: what proves that a process is gone).
  *   2. It is given back as its store does it, with a compare-and-set on its owner: who has taken it
  *      meanwhile keeps it.
  *
@@ -39,7 +39,11 @@ struct orphans {
 static const char *judge(const kp_home_check *check, keep_bytes owner, const kp_value *until)
 {
 	int64_t over_ms = check->now_ms - GRACE_MS;
+	const char *slash = owner.data ? memrchr(owner.data, '/', owner.len) : NULL;
 
+	/* An agent's is a process, '+' when its leases outlive it, '/' and a number. */
+	if (slash)
+		owner.len = (size_t)(slash - owner.data);
 	if (kp_owner_check(owner, INT64_MAX, 0) == KP_OWNER_GONE)
 		return "whose process is gone";
 	if (until->is_null)
@@ -66,9 +70,9 @@ static keep_status take_lease(struct orphans *orphans, kp_sql_stmt *stmt, keep_e
 {
 	kp_value key = {.is_null = true}, owner = key, until = key;
 	kp_complaint found = {.severity = KEEP_SEVERITY_INCONSISTENCY,
-			  .kind = KP_ORPHANED_LEASE,
-			  .table = orphans->lease->table,
-			  .can_repair = true};
+			      .kind = KP_ORPHANED_LEASE,
+			      .table = orphans->lease->table,
+			      .can_repair = true};
 	const char *why;
 	keep_status status = kp_sql_column(stmt, 0, KP_TEXT, &key, err);
 
@@ -88,10 +92,11 @@ static keep_status take_lease(struct orphans *orphans, kp_sql_stmt *stmt, keep_e
 	if (orphans->counts)
 		return KEEP_OK;
 	status = remember(orphans, key.bytes, owner.bytes, err);
-	return status == KEEP_OK ? kp_check_found(orphans->unit->check, &found, err,
-						  "%s is held by somebody %s, and was not given back",
-						  orphans->lease->what, why)
-				 : status;
+	return status == KEEP_OK
+		       ? kp_check_found(orphans->unit->check, &found, err,
+					"%s is held by somebody %s, and was not given back",
+					orphans->lease->what, why)
+		       : status;
 }
 
 static keep_status find_orphans(struct orphans *orphans, keep_error *err)
@@ -154,8 +159,7 @@ keep_status kp_check_leases(kp_check_unit *unit, const kp_check_lease *leases, s
 {
 	struct orphans all = {.unit = unit,
 			      .items = kp_alloc(MENDED_AT_ONCE * sizeof(struct orphan))};
-	keep_status status =
-		all.items ? KEEP_OK : kp_fail_memory(err, "what a dead process holds");
+	keep_status status = all.items ? KEEP_OK : kp_fail_memory(err, "what a dead process holds");
 
 	*orphans = 0;
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
@@ -171,8 +175,8 @@ keep_status kp_check_leases(kp_check_unit *unit, const kp_check_lease *leases, s
 			continue;
 		status = kp_check_failed(unit->check,
 					 &(kp_complaint){.severity = KEEP_SEVERITY_DAMAGE,
-						     .kind = "damaged_table",
-						     .table = leases[i].table},
+							 .kind = "damaged_table",
+							 .table = leases[i].table},
 					 status, &why, err);
 		if (status == KEEP_OK)
 			status = kp_check_unit_renew(unit, err);

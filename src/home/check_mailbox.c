@@ -73,8 +73,8 @@ static keep_status next_sessions(kp_check_unit *unit, struct sessions *sessions,
 	kp_sql_stmt *stmt = NULL;
 	bool has_row = false;
 	size_t rows = 0;
-	keep_status status = kp_check_prepare(unit->conn, KP_CHECK_MAILBOX_SESSIONS_BEHIND, &after, 1,
-					      &stmt, err);
+	keep_status status = kp_check_prepare(unit->conn, KP_CHECK_MAILBOX_SESSIONS_BEHIND, &after,
+					      1, &stmt, err);
 
 	sessions->count = 0;
 	while (status == KEEP_OK && (status = kp_sql_step(stmt, &has_row, err)) == KEEP_OK &&
@@ -106,8 +106,8 @@ static keep_status check_sessions(kp_check_unit *unit, keep_error *err)
 		if (status != KEEP_OK) {
 			status = kp_check_failed(check,
 						 &(kp_complaint){.severity = KEEP_SEVERITY_DAMAGE,
-							     .kind = "damaged_table",
-							     .table = "sessions"},
+								 .kind = "damaged_table",
+								 .table = "sessions"},
 						 status, &why, err);
 			break;
 		}
@@ -143,8 +143,8 @@ keep_status kp_check_mailbox(kp_home_check *check, keep_error *err)
 	kp_check_unit unit = {
 		.check = check, .schema = "mailbox", .turn = KP_CHECK_MAILBOX_TAKE_TURN + 1};
 	bool there = false, is_open = false;
-	keep_status status = kp_check_is_there(check, "mailbox", "mailbox/registry.db", traces,
-					       &there, err);
+	keep_status status =
+		kp_check_is_there(check, "mailbox", "mailbox/registry.db", traces, &there, err);
 
 	if (status != KEEP_OK || !there)
 		return status;

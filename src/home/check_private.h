@@ -62,8 +62,8 @@ void kp_check_mended(kp_home_check *check, const char *kind, const char *table, 
 /* Rows were read: progress now and then, and BUSY when it was cancelled. */
 keep_status kp_check_tell(kp_home_check *check, const char *what, int64_t rows,
 			  keep_error *err) KEEP_MUST_CHECK;
-/* A failure that concerns what is checked and not the check: it becomes a finding, and OK. What ends
-   a check (no memory, cancelled, the server is away) stays. */
+/* A failure that concerns what is checked and not the check: it becomes a finding, and OK. What
+   ends a check (no memory, cancelled, the server is away) stays. */
 keep_status kp_check_failed(kp_home_check *check, const kp_complaint *found, keep_status status,
 			    const keep_error *why, keep_error *err) KEEP_MUST_CHECK;
 
@@ -135,8 +135,8 @@ typedef struct kp_check_rule {
 	const char *table, *kind, *sentence;
 	keep_severity severity;
 	bool has_numbers;
-	bool reads_all;  /* left out of a quick check */
-	bool may_pass;   /* of two files: only what stays is a finding */
+	bool reads_all; /* left out of a quick check */
+	bool may_pass;  /* of two files: only what stays is a finding */
 	/* What mends all of them, in this order; $1 is the time in each that has it. */
 	size_t mend[4];
 	size_t mend_count;
@@ -168,8 +168,8 @@ keep_status kp_check_count_orphans(kp_check_unit *unit, const kp_check_lease *le
 /* ---------------------------------------------------------------- the parts */
 
 keep_status kp_check_home_files(kp_home_check *check, keep_error *err) KEEP_MUST_CHECK;
-/* Enter a store's file. Is it there? When it is not but should be, that is a finding. `traces`: names
-   of files or folders, ending with NULL, that say that it was; NULL: none. */
+/* Enter a store's file. Is it there? When it is not but should be, that is a finding. `traces`:
+   names of files or folders, ending with NULL, that say that it was; NULL: none. */
 keep_status kp_check_is_there(kp_home_check *check, const char *store, const char *file,
 			      const char *const *traces, bool *there,
 			      keep_error *err) KEEP_MUST_CHECK;

@@ -55,9 +55,8 @@ static keep_status write_select(const struct reading *reading, keep_buffer *sql,
 						 record->fields[i].name);
 		joint = ", ";
 	}
-	return status == KEEP_OK
-		       ? kp_buffer_append_format(sql, err, " FROM \"%s\"", record->table)
-		       : status;
+	return status == KEEP_OK ? kp_buffer_append_format(sql, err, " FROM \"%s\"", record->table)
+				 : status;
 }
 
 /* A server would send all of it at once. */
@@ -120,8 +119,7 @@ static keep_status add_part(kp_sql_stmt *stmt, int column, const kp_field *field
 	case KP_INT:
 	case KP_BOOL:
 	case KP_TIME:
-		return kp_buffer_append_format(key, err, "%s%lld", joint,
-					       (long long)value.integer);
+		return kp_buffer_append_format(key, err, "%s%lld", joint, (long long)value.integer);
 	default: return kp_buffer_append_format(key, err, "%s?", joint);
 	}
 }
@@ -147,8 +145,8 @@ static keep_status take_damaged(const struct reading *reading, const keep_error 
 {
 	keep_buffer key = KEEP_BUFFER_INIT;
 	kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE,
-			  .kind = DAMAGED_ROW,
-			  .table = reading->rows->record->table};
+			      .kind = DAMAGED_ROW,
+			      .table = reading->rows->record->table};
 	keep_status status = format_key(reading, &key, err);
 
 	found.key = kp_buffer_bytes(&key);
@@ -198,8 +196,8 @@ static keep_status read_rows(struct reading *reading, keep_error *why, keep_erro
 	reading->unit->is_damaged = reading->unit->is_damaged || status == KEEP_CORRUPT;
 	return kp_check_failed(reading->unit->check,
 			       &(kp_complaint){.severity = KEEP_SEVERITY_DAMAGE,
-					   .kind = "damaged_table",
-					   .table = reading->rows->record->table},
+					       .kind = "damaged_table",
+					       .table = reading->rows->record->table},
 			       status, why, err);
 }
 

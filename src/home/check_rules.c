@@ -32,9 +32,9 @@ static keep_status take_finding(struct looking *looking, kp_sql_stmt *stmt, keep
 {
 	const kp_check_rule *rule = looking->rule;
 	kp_complaint found = {.severity = rule->severity,
-			  .kind = rule->kind,
-			  .table = rule->table,
-			  .can_repair = rule->mend_count > 0};
+			      .kind = rule->kind,
+			      .table = rule->table,
+			      .can_repair = rule->mend_count > 0};
 	kp_value key = {.is_null = true}, is = key, should = key;
 	keep_status status = kp_sql_column(stmt, 0, KP_TEXT, &key, err);
 
@@ -154,8 +154,8 @@ keep_status kp_check_rules(kp_check_unit *unit, const kp_check_rule *rules, size
 			continue;
 		status = kp_check_failed(unit->check,
 					 &(kp_complaint){.severity = KEEP_SEVERITY_DAMAGE,
-						     .kind = "damaged_table",
-						     .table = rule->table},
+							 .kind = "damaged_table",
+							 .table = rule->table},
 					 status, &why, err);
 		if (status == KEEP_OK)
 			status = kp_check_unit_renew(unit, err);

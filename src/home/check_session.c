@@ -75,7 +75,7 @@ struct looking {
 	kp_home_check *check;
 	const kp_check_place *session;
 	kp_check_unit *registry;
-	char folder[PATH_MAX], below[PATH_MAX]; /* the session's, whole and below the home */
+	char folder[PATH_MAX], below[PATH_MAX];     /* the session's, whole and below the home */
 	char inbound[PATH_MAX], outbound[PATH_MAX]; /* below the home */
 	char beside[PATH_MAX];                      /* outbound.db, whole */
 };
@@ -114,10 +114,11 @@ static keep_status check_file_is_there(struct looking *looking, const char *name
 		status = kp_check_exists(looking->check, name, there, err);
 	if (status != KEEP_OK || !is || *there)
 		return status;
-	return kp_check_found(looking->check, &found, err,
-			      "the session's %s is missing; what was in it is lost, and its next use "
-			      "makes a new one",
-			      strrchr(name, '/') + 1);
+	return kp_check_found(
+		looking->check, &found, err,
+		"the session's %s is missing; what was in it is lost, and its next use "
+		"makes a new one",
+		strrchr(name, '/') + 1);
 }
 
 /* ---------------------------------------------------------------- files of messages */
@@ -133,8 +134,8 @@ static keep_status check_attachment(struct looking *looking, const char *table, 
 
 	if (kp_check_file_name("file", name, NULL) != KEEP_OK ||
 	    kp_check_segment("id", id, NULL) != KEEP_OK ||
-	    snprintf(path, sizeof path, "%s/%s/%.*s/%.*s", looking->below, box, (int)id.len, id.data,
-		     (int)name.len, name.data) >= (int)sizeof path)
+	    snprintf(path, sizeof path, "%s/%s/%.*s/%.*s", looking->below, box, (int)id.len,
+		     id.data, (int)name.len, name.data) >= (int)sizeof path)
 		return KEEP_OK;
 	status = kp_check_exists(looking->check, path, &exists, err);
 	if (status != KEEP_OK || exists)
@@ -290,11 +291,11 @@ static keep_status check_marks(struct looking *looking, kp_check_unit *unit, kee
 	kp_home_check *check = looking->check;
 	struct waking waking = {check->now_ms, looking->session->id};
 	kp_complaint found = {.severity = KEEP_SEVERITY_INCONSISTENCY,
-			  .kind = "stale_counter",
-			  .file = "mailbox/registry.db",
-			  .table = "sessions",
-			  .key = keep_bytes_of(looking->session->id),
-			  .can_repair = true};
+			      .kind = "stale_counter",
+			      .file = "mailbox/registry.db",
+			      .table = "sessions",
+			      .key = keep_bytes_of(looking->session->id),
+			      .can_repair = true};
 	size_t from = check->result->count;
 	const char *file = check->file;
 	bool is = false, there = false;
@@ -306,8 +307,9 @@ static keep_status check_marks(struct looking *looking, kp_check_unit *unit, kee
 		status = is_registered(looking, &there, err);
 	if (status != KEEP_OK || !is || !there)
 		return status;
-	status = kp_check_found(check, &found, err,
-				"the session is marked as due, and the registry has no time for it");
+	status =
+		kp_check_found(check, &found, err,
+			       "the session is marked as due, and the registry has no time for it");
 	if (status != KEEP_OK || !check->options.repair || looking->registry->is_damaged)
 		return status;
 	check->file = "mailbox/registry.db";
@@ -333,11 +335,11 @@ static keep_status look_at_tables(struct looking *looking, kp_check_unit *unit,
 	};
 	bool is_host = kind == KP_SIDE_HOST;
 
-	return kp_check_tables(
-		unit, is_host ? kp_mailbox_inbound_records : kp_mailbox_outbound_records,
-		is_host ? (size_t)KP_MAILBOX_INBOUND_RECORD_COUNT
-			: (size_t)KP_MAILBOX_OUTBOUND_RECORD_COUNT,
-		is_host ? of_host : of_agent, err);
+	return kp_check_tables(unit,
+			       is_host ? kp_mailbox_inbound_records : kp_mailbox_outbound_records,
+			       is_host ? (size_t)KP_MAILBOX_INBOUND_RECORD_COUNT
+				       : (size_t)KP_MAILBOX_OUTBOUND_RECORD_COUNT,
+			       is_host ? of_host : of_agent, err);
 }
 
 /* One file by itself; *is_ours: it has Keep's tables. */
@@ -364,10 +366,10 @@ static keep_status check_side(struct looking *looking, enum kp_side_kind kind, b
 	if (status == KEEP_OK && is_open) {
 		status = kp_plain_look(unit.conn, "main", kind, &is_plain, &why);
 		*is_ours = status == KEEP_OK && !is_plain;
-		status = kp_check_failed(check,
-					 &(kp_complaint){.severity = KEEP_SEVERITY_DAMAGE,
-						     .kind = "damaged_file"},
-					 status, &why, err);
+		status = kp_check_failed(
+			check,
+			&(kp_complaint){.severity = KEEP_SEVERITY_DAMAGE, .kind = "damaged_file"},
+			status, &why, err);
 	}
 	if (status == KEEP_OK && *is_ours)
 		status = look_at_tables(looking, &unit, kind, err);
@@ -451,8 +453,8 @@ static keep_status sweep_holders(kp_check_unit *unit, keep_error *err)
 	keep_bytes *ids = NULL;
 	size_t count = 0;
 	bool has_row = false;
-	keep_status status = kp_check_prepare(unit->conn, KP_CHECK_SESSION_HOLDING, NULL, 0, &stmt,
-					      err);
+	keep_status status =
+		kp_check_prepare(unit->conn, KP_CHECK_SESSION_HOLDING, NULL, 0, &stmt, err);
 
 	while (status == KEEP_OK && (status = kp_sql_step(stmt, &has_row, err)) == KEEP_OK &&
 	       has_row) {
@@ -480,9 +482,8 @@ keep_status kp_check_sessions_of_server(kp_check_unit *unit, keep_error *err)
 {
 	size_t from = unit->check->result->count;
 	int64_t orphans = 0;
-	keep_status status =
-		kp_check_tables(unit, kp_mailbox_inbound_records,
-				KP_MAILBOX_INBOUND_RECORD_COUNT, NULL, err);
+	keep_status status = kp_check_tables(unit, kp_mailbox_inbound_records,
+					     KP_MAILBOX_INBOUND_RECORD_COUNT, NULL, err);
 
 	if (status == KEEP_OK)
 		status = kp_check_tables(unit, kp_mailbox_outbound_records,
@@ -496,7 +497,6 @@ keep_status kp_check_sessions_of_server(kp_check_unit *unit, keep_error *err)
 	}
 	if (status == KEEP_OK)
 		status = kp_check_rules(unit, rules, KP_COUNT(rules), err);
-	return status == KEEP_OK
-		       ? kp_check_rules(unit, server_rules, KP_COUNT(server_rules), err)
-		       : status;
+	return status == KEEP_OK ? kp_check_rules(unit, server_rules, KP_COUNT(server_rules), err)
+				 : status;
 }

@@ -1,12 +1,13 @@
 /*
  * check_vectors.c - the files in which the assistant's vectors are searched.
  *
- * They are derived: whoever searches makes one anew when it is damaged, or of another generation. So
- * a file that is missing, or behind the table, is nothing; one that is damaged or says more than the
- * table is removed by a repair, and is made anew by the next search.
+ * They are derived: whoever searches makes one anew when it is damaged, or of another generation.
+ * So a file that is missing, or behind the table, is nothing; one that is damaged or says more than
+ * the table is removed by a repair, and is made anew by the next search.
  *
  * Invariants:
- *   1. The table is read after the file, so that what others add meanwhile is in both or only there.
+ *   1. The table is read after the file, so that what others add meanwhile is in both or only
+ * there.
  *
  * Tests: tests/contract/test_home_check_stores.c.
  */
@@ -90,8 +91,9 @@ static const struct model *find_model(const struct models *models, keep_bytes na
 }
 
 /* *is_stale: it says what the table does not. */
-static keep_status compare(kp_check_unit *unit, keep_assistant *assistant, const struct model *model,
-			   const char *path, bool *is_stale, keep_error *err)
+static keep_status compare(kp_check_unit *unit, keep_assistant *assistant,
+			   const struct model *model, const char *path, bool *is_stale,
+			   keep_error *err)
 {
 	const struct kp_vectors_options options = {.path = path,
 						   .dimension = (size_t)model->dimensions,
@@ -114,8 +116,7 @@ static keep_status compare(kp_check_unit *unit, keep_assistant *assistant, const
 	now = find_model(&after, model->name);
 	if (status == KEEP_OK && now && now->generation == model->generation)
 		*is_stale = state.change > now->change ||
-			    (state.change == now->change &&
-			     state.count != (uint64_t)now->count);
+			    (state.change == now->change && state.count != (uint64_t)now->count);
 	release_models(&after);
 	return status;
 }
@@ -127,10 +128,10 @@ static keep_status check_file(kp_check_unit *unit, keep_assistant *assistant,
 	unsigned char digest[KP_SHA256_SIZE];
 	char hash[17], file[64], path[PATH_MAX];
 	kp_complaint found = {.severity = KEEP_SEVERITY_INCONSISTENCY,
-			  .kind = STALE,
-			  .file = file,
-			  .key = model->name,
-			  .can_repair = true};
+			      .kind = STALE,
+			      .file = file,
+			      .key = model->name,
+			      .can_repair = true};
 	size_t from = check->result->count;
 	bool is_stale = false;
 	keep_error why = KEEP_ERROR_INIT;
@@ -165,8 +166,8 @@ static keep_status check_file(kp_check_unit *unit, keep_assistant *assistant,
 keep_status kp_check_vectors(kp_check_unit *unit, keep_assistant *assistant, keep_error *err)
 {
 	kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE,
-			  .kind = "damaged_table",
-			  .table = "vector_models"};
+			      .kind = "damaged_table",
+			      .table = "vector_models"};
 	struct models models = {.items = NULL};
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status;

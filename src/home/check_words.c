@@ -75,8 +75,7 @@ static keep_status sum_index(struct words *words, kp_lease *lease, keep_error *e
 {
 	kp_sql_stmt *stmt = NULL;
 	bool has_row = false;
-	keep_status status =
-		kp_check_prepare(lease->conn, words->words, NULL, 0, &stmt, err);
+	keep_status status = kp_check_prepare(lease->conn, words->words, NULL, 0, &stmt, err);
 
 	while (status == KEEP_OK && (status = kp_sql_step(stmt, &has_row, err)) == KEEP_OK &&
 	       has_row) {
@@ -109,8 +108,8 @@ static keep_status compare_row(struct words *words, kp_lease *lease, const kp_te
 	kp_value same = {.is_null = true};
 	kp_sql_stmt *stmt = NULL;
 	bool has_row = false;
-	keep_status status = kp_check_prepare(lease->conn, words->words, values, KP_COUNT(values),
-					      &stmt, err);
+	keep_status status =
+		kp_check_prepare(lease->conn, words->words, values, KP_COUNT(values), &stmt, err);
 
 	if (status == KEEP_OK)
 		status = kp_sql_step(stmt, &has_row, err);
@@ -248,16 +247,16 @@ static keep_status check_index(struct words *words, keep_assistant *assistant, k
 {
 	kp_home_check *check = words->unit->check;
 	kp_complaint found = {.severity = KEEP_SEVERITY_INCONSISTENCY,
-			  .kind = STALE_INDEX,
-			  .table = words->index->mark,
-			  .can_repair = true};
+			      .kind = STALE_INDEX,
+			      .table = words->index->mark,
+			      .can_repair = true};
 	size_t from = check->result->count;
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status = kp_store_read_whole(&assistant->store, query_words, words, &why);
 
 	if (status == KEEP_CORRUPT)
-		status = kp_check_found(check, &found, err, "the full text index cannot be read: %s",
-					why.message);
+		status = kp_check_found(check, &found, err,
+					"the full text index cannot be read: %s", why.message);
 	else if (status != KEEP_OK)
 		return kp_check_failed(check, &found, status, &why, err);
 	else if (words->differing)

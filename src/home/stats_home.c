@@ -195,9 +195,9 @@ static keep_status count_engine(void *ctx, const char *name, keep_error *err)
 	if (status == KEEP_OK)
 		status = ask(stats, conn, KP_CHECK_STATS_ENGINE, err);
 	close_database(&conn);
-	return status == KEEP_OK ? kp_stats_name_parts(stats, first,
-						       (keep_bytes){name, len - 3}, err)
-				 : status;
+	return status == KEEP_OK
+		       ? kp_stats_name_parts(stats, first, (keep_bytes){name, len - 3}, err)
+		       : status;
 }
 
 static keep_status count_engines(kp_stats *stats, keep_error *err)
@@ -388,9 +388,9 @@ keep_status keep_home_stats(const char *home, const keep_stats_options *options,
 		return kp_fail_memory(err, "numbers of a home");
 	stats->sessions_max =
 		options && options->sessions_max ? options->sessions_max : SESSIONS_MAX;
-	status = kp_home_side_open(&stats->side, home, false,
-				   options && options->timeout_ms ? options->timeout_ms : TIMEOUT_MS,
-				   err);
+	status = kp_home_side_open(
+		&stats->side, home, false,
+		options && options->timeout_ms ? options->timeout_ms : TIMEOUT_MS, err);
 	if (status == KEEP_OK)
 		status = count_all(stats, err);
 	kp_home_side_close(&stats->side);

@@ -20,8 +20,8 @@ keep_status kp_stats_add(kp_stats *stats, keep_bytes name, keep_bytes part, int6
 /* Those from `first` on are of one of several: `part` becomes their part, or stands before it. */
 keep_status kp_stats_name_parts(kp_stats *stats, size_t first, keep_bytes part,
 				keep_error *err) KEEP_MUST_CHECK;
-/* Those from `from` on are added to those between `first` and it, or stay when they are new: numbers
-   as a sum, times as the earliest. */
+/* Those from `from` on are added to those between `first` and it, or stay when they are new:
+   numbers as a sum, times as the earliest. */
 void kp_stats_merge(kp_stats *stats, size_t first, size_t from);
 
 #endif

@@ -38,8 +38,8 @@ static keep_status note(int folder, const char *file, keep_error *err)
 	if (line.len > LINE_MAX_BYTES)
 		return kp_fail(err, KEEP_FULL, "a store's name is too long");
 	(void)snprintf(text, sizeof text, "%s\n", file);
-	status = kp_file_open(folder, KP_HOME_STORES_FILE,
-			      O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0600, &fd, err);
+	status = kp_file_open(folder, KP_HOME_STORES_FILE, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW,
+			      0600, &fd, err);
 	if (status == KEEP_OK)
 		status = kp_file_read_all(fd, LIST_MAX, &list, err);
 	if (status == KEEP_OK && !is_noted(kp_buffer_bytes(&list), line)) {
@@ -58,8 +58,7 @@ void kp_home_note_store(const char *home, const char *file)
 {
 	keep_error err = KEEP_ERROR_INIT;
 	int folder = -1;
-	keep_status status =
-		kp_file_open(AT_FDCWD, home, O_RDONLY | O_DIRECTORY, 0, &folder, &err);
+	keep_status status = kp_file_open(AT_FDCWD, home, O_RDONLY | O_DIRECTORY, 0, &folder, &err);
 
 	if (status == KEEP_OK)
 		status = note(folder, file, &err);

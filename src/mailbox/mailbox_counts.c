@@ -2,7 +2,7 @@
  * mailbox_counts.c - how many sessions a mailbox has: counted along their key, up to a maximum, so
  * that a look costs a bounded time.
  *
- * Tests: tests/contract/test_service_metrics.c.
+ * Tests: tests/http/test_http_metrics.py.
  */
 #include "mailbox/mailbox_counts.h"
 

@@ -20,7 +20,7 @@
 
 #include <string.h>
 
-enum { PAUSE_MIN_MS = 1000, PAUSE_MAX_MS = 60000 };
+enum { PAUSE_MIN_MS = 1000, PAUSE_MAX_MS = 15000 };
 
 enum queued_state { QUEUED_READY, QUEUED_LATER, QUEUED_TAKEN };
 

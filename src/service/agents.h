@@ -3,7 +3,7 @@
 /*
  * agents.h - the parts of what runs the agent's command.
  *
- *   agents.c        threads, slots, start and stop
+ *   agent_pool.c      threads, slots, start and stop
  *   agent_queue.c   which session is next
  *   agent_seats.c   sessions' agent sides, open while they are used
  *   agent_jobs.c    the assistant's jobs
@@ -36,7 +36,7 @@ typedef struct kp_agent_queue {
 typedef enum kp_served {
 	KP_SERVED_DONE,  /* nothing is there any more */
 	KP_SERVED_MORE,  /* there may be more: it goes to the end of the line */
-	KP_SERVED_FAILED /* again after a pause that grows from 1 s to 60 s */
+	KP_SERVED_FAILED /* again after a pause that grows from 1 s to 15 s */
 } kp_served;
 
 keep_status kp_agent_queue_init(kp_agent_queue *queue, keep_error *err) KEEP_MUST_CHECK;
@@ -82,7 +82,7 @@ void kp_seats_give(kp_seats *seats, kp_seat **seat, bool keep);
 /* Close those that were not used for a while. */
 void kp_seats_tidy(kp_seats *seats);
 
-/* ---------------------------------------------------------------- what runs (agents.c) */
+/* ---------------------------------------------------------------- what runs (agent_pool.c) */
 
 #define KP_AGENTS_MAX 1000 /* commands at once */
 

@@ -37,7 +37,7 @@
 #include <time.h>
 
 enum {
-	STREAMS_MAX = 1500, /* of 2000 connections: the others are for requests */
+	STREAMS_MAX = 1500,       /* of 2000 connections: the others are for requests */
 	ADDRESS_STREAMS_MAX = 64, /* of one address that is not loopback */
 	RING_EVENTS = 4096,
 	RING_BYTES = 8 << 20,

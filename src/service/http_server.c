@@ -472,6 +472,9 @@ static keep_status start_daemon(kp_http *http, keep_error *err)
 			MHD_OPTION_NOTIFY_CONNECTION, kp_links_notify, http->links,
 			MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_ARRAY,
 			http->is_tls ? tls : &tls[3], MHD_OPTION_END);
+		/* It has closed the socket when it does not start. */
+		if (!http->daemon)
+			http->listen_fd = -1;
 		if (!http->daemon)
 			status = http->is_tls ? kp_fail(err, KEEP_INVALID,
 							"TLS: the certificate and the key cannot "

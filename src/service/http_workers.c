@@ -35,7 +35,8 @@ struct kp_workers {
 	pthread_cond_t filled; /* a job, or the end */
 	pthread_cond_t ended;  /* a thread has */
 	kp_http_job *first, **last;
-	unsigned queued, idle, threads;
+	unsigned queued, threads;
+	unsigned idle;    /* threads without a job, also those that have not begun */
 	worker *finished; /* to be joined */
 	bool is_stopping;
 };
@@ -48,7 +49,6 @@ static kp_http_job *next_job(kp_workers *workers)
 	kp_http_job *job;
 	int ended = 0;
 
-	workers->idle++;
 	while (!workers->first && !workers->is_stopping && ended != ETIMEDOUT)
 		ended = pthread_cond_timedwait(&workers->filled, &workers->mutex, &until);
 	workers->idle--;
@@ -73,6 +73,7 @@ static void *work(void *ctx)
 		pthread_mutex_unlock(&workers->mutex);
 		job->run(job);
 		pthread_mutex_lock(&workers->mutex);
+		workers->idle++;
 	}
 	self->next = workers->finished;
 	workers->finished = self;
@@ -111,6 +112,7 @@ static keep_status add_thread(kp_workers *workers, keep_error *err)
 		return kp_fail_errno(err, failed, "a thread for requests");
 	}
 	workers->threads++;
+	workers->idle++;
 	return KEEP_OK;
 }
 

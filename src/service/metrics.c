@@ -14,7 +14,7 @@
  *
  * What it does not do: keep history; ask a store for more than an index has.
  *
- * Tests: tests/http/test_http_metrics.py, tests/contract/test_service_metrics.c.
+ * Tests: tests/http/test_http_metrics.py.
  */
 #include "service/service.h"
 

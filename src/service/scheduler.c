@@ -12,6 +12,7 @@
  *      longer than LOOK_MS, and stops nothing.
  *   2. A store that fails does not keep the others from their turn; the first failure is told.
  *   3. A turn is bounded: what is left is done by the next, at once.
+ *   4. What a host before us left open is looked at by the first turn.
  *
  * What it does not do: run the assistant's jobs (agent_jobs.c), decide what is missed or tried
  * again.
@@ -19,6 +20,8 @@
  * Tests: tests/contract/test_service_scheduler.c.
  */
 #include "service/service.h"
+
+#include <string.h>
 
 enum {
 	TASKS_MAX = 100,
@@ -32,6 +35,7 @@ struct kp_scheduler {
 	keep_service *service;
 	kp_loop loop;
 	int64_t accounts_at_ms; /* monotonic: when their sessions are swept next */
+	bool has_looked;        /* at what a host before us left */
 };
 
 static int64_t clock_ms(void)
@@ -99,6 +103,36 @@ static keep_status sweep_sessions(kp_scheduler *scheduler, int64_t *pause_ms, ke
 	return status;
 }
 
+/* What was open when the last host ended is due only later: a minute, while somebody might still be
+   at it. Nobody is, so each such session is looked at now. */
+static keep_status look_at_open_ones(kp_scheduler *scheduler, keep_error *err)
+{
+	keep_service *service = scheduler->service;
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_session_list list = {.count = SESSIONS_MAX};
+	char after[KEEP_SEGMENT_MAX + 1] = "";
+	keep_status status = KEEP_OK;
+
+	while (status == KEEP_OK && list.count == SESSIONS_MAX) {
+		keep_memory_release(&memory);
+		status = keep_mailbox_list_sessions(service->mailbox, (keep_bytes){NULL, 0},
+						    KEEP_BYTES(KEEP_SESSION_STATUS_ACTIVE),
+						    keep_bytes_of(after), SESSIONS_MAX, &memory,
+						    &list, err);
+		for (size_t i = 0; status == KEEP_OK && i < list.count; i++) {
+			const keep_session *row = &list.items[i];
+
+			if (row->has_due_at)
+				kp_agents_look(service->agents, row->id);
+			memcpy(after, row->id.data, row->id.len);
+			after[row->id.len] = '\0';
+		}
+	}
+	keep_memory_release(&memory);
+	scheduler->has_looked = status == KEEP_OK;
+	return status;
+}
+
 static keep_status sweep_accounts(kp_scheduler *scheduler, keep_error *err)
 {
 	int64_t count = 0;
@@ -123,7 +157,9 @@ static keep_status turn(void *ctx, int64_t *pause_ms, keep_error *err)
 
 	*pause_ms = LOOK_MS;
 	status = fire_tasks(scheduler, pause_ms, err);
-	swept = sweep_sessions(scheduler, pause_ms, &second);
+	swept = scheduler->has_looked ? KEEP_OK : look_at_open_ones(scheduler, &second);
+	if (swept == KEEP_OK)
+		swept = sweep_sessions(scheduler, pause_ms, &second);
 	cleaned = sweep_accounts(scheduler, &third);
 	kp_gauge_set(scheduler->service, KP_GAUGE_LAST_SWEEP_MS, kp_clock_ms());
 	if (status == KEEP_OK && swept != KEEP_OK) {

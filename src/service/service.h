@@ -201,7 +201,7 @@ void kp_collector_stop(kp_collector **collector);
 /* A session has something to collect, as the sweep found. */
 void kp_collector_look(kp_collector *collector, keep_bytes session);
 
-/* ---------------------------------------------------------------- agents (agents.c) */
+/* ---------------------------------------------------------------- agents (agent_pool.c) */
 
 keep_status kp_agents_start(keep_service *service, kp_agents **out,
 			    keep_error *err) KEEP_MUST_CHECK;

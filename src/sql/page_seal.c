@@ -18,6 +18,7 @@
  */
 #include "sql/sqlite_files.h"
 
+#include <endian.h>
 #include <string.h>
 
 #define PRIME_1 UINT64_C(0x9E3779B185EBCA87)
@@ -42,9 +43,10 @@ static uint64_t rotate(uint64_t word, unsigned bits)
 
 static uint64_t read_word(const unsigned char *at)
 {
-	return (uint64_t)at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16 |
-	       (uint64_t)at[3] << 24 | (uint64_t)at[4] << 32 | (uint64_t)at[5] << 40 |
-	       (uint64_t)at[6] << 48 | (uint64_t)at[7] << 56;
+	uint64_t word;
+
+	memcpy(&word, at, sizeof word);
+	return le64toh(word);
 }
 
 static uint64_t take(uint64_t lane, uint64_t word)

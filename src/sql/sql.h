@@ -319,7 +319,7 @@ typedef keep_status kp_sqlite_report(void *ctx, const kp_sqlite_finding *finding
  * of every page, every frame of its log, then PRAGMA integrity_check and foreign_key_check. Nothing
  * is written to the database, and its log stays as it is. Others may use it meanwhile: what they
  * are writing is no finding. OK: it was looked at, whatever was found. NOT_FOUND: there is no file;
- * BUSY: a killed writer has to be recovered first, or others kept it too long.
+ * BUSY: others kept it too long.
  */
 keep_status kp_sqlite_check_file(const char *path, kp_sqlite_report *report, void *ctx,
 				 keep_error *err) KEEP_MUST_CHECK;

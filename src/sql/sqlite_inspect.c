@@ -70,6 +70,7 @@ struct inspection {
 	int log_fd;
 	kp_log_index index;
 	kp_log_walk walk;
+	bool is_cut_short; /* a killed writer's journal lies beside it */
 	size_t told;
 };
 
@@ -313,7 +314,7 @@ static keep_status find_missing(struct inspection *at, uint32_t *missing, keep_e
 
 	*missing = 0;
 	pages = (uint32_t)(size / at->page_bytes);
-	if (status != KEEP_OK || pages >= expected)
+	if (status != KEEP_OK || pages >= expected || at->is_cut_short)
 		return status;
 	bits = kp_alloc_zero((size_t)expected / 8 + 1);
 	if (!bits)
@@ -468,6 +469,27 @@ static keep_status look_at_bytes(struct inspection *at, keep_error *err)
 
 /* ---------------------------------------------------------------- what SQLite says */
 
+/* It also writes of pages that it had no memory for. */
+static keep_status find_failure(struct inspection *at, keep_bytes line, keep_error *err)
+{
+	static const char mark[] = "error code=";
+	const char *found = memmem(line.data, line.len, mark, sizeof mark - 1);
+	const char *end = line.data + line.len;
+	int64_t code = 0;
+	keep_status status;
+
+	if (!found)
+		return KEEP_OK;
+	found += sizeof mark - 1;
+	if (!kp_int_parse((keep_bytes){found, (size_t)(end - found)}, &code))
+		return KEEP_OK;
+	status = kp_sqlite_status((int)code, 0);
+	return status == KEEP_CORRUPT || status == KEEP_OK
+		       ? KEEP_OK
+		       : kp_fail(err, status, "%s: integrity_check could not go on: %s", at->path,
+				 sqlite3_errstr((int)code));
+}
+
 /* A row's text may be several lines, the first of which names the schema. */
 static keep_status tell_lines(struct inspection *at, keep_bytes said, int *told, keep_error *err)
 {
@@ -478,7 +500,8 @@ static keep_status tell_lines(struct inspection *at, keep_bytes said, int *told,
 		size_t len = end ? (size_t)(end - said.data) : said.len;
 		keep_bytes line = {said.data, len};
 
-		if (len > 3 && memcmp(line.data, "***", 3) != 0 &&
+		status = find_failure(at, line, err);
+		if (status == KEEP_OK && len > 3 && memcmp(line.data, "***", 3) != 0 &&
 		    (*told)++ < KP_SQLITE_FINDINGS_MAX)
 			status = tell(at, damage, err, "%s: %" KP_PRI, at->path, KP_ARG(line));
 		said.data += end ? len + 1 : len;
@@ -498,28 +521,59 @@ static keep_status note_failure(struct inspection *at, keep_status status, const
 	return tell(at, damage, err, "%s", why->message);
 }
 
-static keep_status check_integrity(struct inspection *at, keep_error *err)
+/* NULL for `told`: only whether there is anything. */
+static keep_status run_integrity(struct inspection *at, bool *is_ok, int *told, keep_error *err)
 {
 	kp_sql_stmt *stmt = NULL;
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status told_status = KEEP_OK, status;
 	bool has_row = false;
-	int told = 0;
 
-	status = kp_sql_prepare(at->conn, "PRAGMA integrity_check", &stmt, &why);
+	*is_ok = true;
+	status = kp_sql_prepare(at->conn,
+				told ? "PRAGMA integrity_check" : "PRAGMA integrity_check(1)",
+				&stmt, &why);
 	if (status == KEEP_OK)
 		status = kp_sql_step(stmt, &has_row, &why);
 	while (status == KEEP_OK && has_row && told_status == KEEP_OK) {
 		keep_bytes said = {.data = NULL};
 
 		status = kp_sql_column_bytes(stmt, 0, KP_TEXT, &said, &why);
-		if (status == KEEP_OK && !kp_bytes_equal(said, KEEP_BYTES("ok")))
-			told_status = tell_lines(at, said, &told, err);
+		if (status == KEEP_OK && !kp_bytes_equal(said, KEEP_BYTES("ok"))) {
+			*is_ok = false;
+			if (told)
+				told_status = tell_lines(at, said, told, err);
+		}
 		if (status == KEEP_OK && told_status == KEEP_OK)
 			status = kp_sql_step(stmt, &has_row, &why);
 	}
 	kp_sql_finish(&stmt);
-	return told_status == KEEP_OK ? note_failure(at, status, &why, err) : told_status;
+	*is_ok = *is_ok && status == KEEP_OK;
+	if (told_status != KEEP_OK || (status == KEEP_CORRUPT && !told))
+		return told_status;
+	return note_failure(at, status, &why, err);
+}
+
+/* It takes a page that it could not read, or had no memory for, for a damaged one. So before it is
+   believed, everything is read and some memory taken; and then it is asked again. */
+static keep_status check_integrity(struct inspection *at, keep_error *err)
+{
+	bool is_ok = false;
+	int told = 0;
+	int64_t size = 0;
+	void *memory = NULL;
+	keep_status status = run_integrity(at, &is_ok, NULL, err);
+
+	if (status != KEEP_OK || is_ok)
+		return status;
+	memory = sqlite3_malloc(BLOCK_BYTES);
+	if (!memory)
+		return kp_fail_memory(err, "a check");
+	sqlite3_free(memory);
+	status = kp_sqlite_raw_size(&at->raw, &size, err);
+	for (int64_t from = 0; from < size && status == KEEP_OK; from += BLOCK_BYTES)
+		status = kp_sqlite_raw_read(&at->raw, at->block, BLOCK_BYTES, from, err);
+	return status == KEEP_OK ? run_integrity(at, &is_ok, &told, err) : status;
 }
 
 static keep_status tell_reference(struct inspection *at, kp_sql_stmt *stmt, keep_error *why,
@@ -594,7 +648,21 @@ static keep_status open_both(struct inspection *at, const char *given, keep_erro
 			(void)snprintf(at->path, sizeof at->path, "%s", conn->path);
 		return KEEP_OK;
 	}
-	return status == KEEP_CORRUPT ? KEEP_OK : kp_fail(err, status, "%s", why->message);
+	at->is_cut_short = why->native == SQLITE_READONLY_ROLLBACK;
+	return status == KEEP_CORRUPT || at->is_cut_short
+		       ? KEEP_OK
+		       : kp_fail(err, status, "%s", why->message);
+}
+
+static keep_status tell_unopened(struct inspection *at, const keep_error *why, keep_error *err)
+{
+	if (at->is_cut_short)
+		return tell(at, (kp_sqlite_finding){.severity = KP_SQLITE_NOTE}, err,
+			    "%s: what a killed writer began waits to be rolled back by whoever "
+			    "opens it next, and SQLite was not asked about it",
+			    at->path);
+	return why->status != KEEP_OK && at->told == 0 ? tell(at, damage, err, "%s", why->message)
+						       : KEEP_OK;
 }
 
 static keep_status inspect(const char *path, bool asks_sqlite, kp_sqlite_report *report, void *ctx,
@@ -616,8 +684,8 @@ static keep_status inspect(const char *path, bool asks_sqlite, kp_sqlite_report 
 		(void)snprintf(at->log, sizeof at->log, "%s-wal", at->path);
 		status = look_at_bytes(at, err);
 	}
-	if (status == KEEP_OK && !at->conn && why.status != KEEP_OK && at->told == 0)
-		status = tell(at, damage, err, "%s", why.message);
+	if (status == KEEP_OK && !at->conn)
+		status = tell_unopened(at, &why, err);
 	if (status == KEEP_OK && at->conn && asks_sqlite)
 		status = check_integrity(at, err);
 	if (status == KEEP_OK && at->conn && asks_sqlite)

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define ASSISTANT_KEY "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
 enum { DIMENSIONS = 4 };
 
 static temp_folder folder;
@@ -42,13 +43,13 @@ static const char *make_home(char url[HOME_URL_MAX], home_filled *filled)
 static keep_assistant *open_assistant(const char *home)
 {
 	keep_assistant_options options = KEEP_ASSISTANT_OPTIONS_INIT;
-	char url[HOME_URL_MAX + 40], path[HOME_URL_MAX + 40];
+	char url[2 * HOME_URL_MAX], path[HOME_URL_MAX + 40];
 	keep_error err = KEEP_ERROR_INIT;
 	keep_assistant *assistant = NULL;
 
 	options.create = true;
 	options.lasting_leases = true;
-	options.keys = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
+	options.keys = ASSISTANT_KEY;
 	if (is_server) {
 		snprintf(url, sizeof url, "%s&schema=assistant", home);
 	} else {
@@ -69,7 +70,7 @@ static void fill_assistant(const char *home)
 					 KEEP_BYTES("sk-not-told"), 0, NULL, &err));
 	for (int i = 0; i < 12; i++) {
 		const float vector[DIMENSIONS] = {1, (float)i, 2, 3};
-		char id[16];
+		const char id[] = {'d', (char)('a' + i), '\0'};
 		keep_document document = {
 			.source = KEEP_BYTES("notes"),
 			.source_id = keep_bytes_of(id),
@@ -78,7 +79,6 @@ static void fill_assistant(const char *home)
 			.embedding = {(const char *)vector, sizeof vector},
 			.model = KEEP_BYTES("m")};
 
-		snprintf(id, sizeof id, "d%d", i);
 		OK(keep_assistant_index(assistant, &document, KEEP_NOW, NULL, &err));
 	}
 	keep_assistant_close(&assistant);
@@ -109,9 +109,10 @@ static void claim_delivery(const char *home, const char *session)
 	char url[HOME_URL_MAX];
 
 	(void)session;
-	if (keep_gateway_open(home_store(home, "gateway", url), &options, &gateway, NULL) != KEEP_OK ||
-	    keep_gateway_claim_deliveries(gateway, (keep_bytes){NULL, 0}, 1, 600000, KEEP_NOW, &memory,
-					  &list, NULL) != KEEP_OK ||
+	if (keep_gateway_open(home_store(home, "gateway", url), &options, &gateway, NULL) !=
+		    KEEP_OK ||
+	    keep_gateway_claim_deliveries(gateway, (keep_bytes){NULL, 0}, 1, 600000, KEEP_NOW,
+					  &memory, &list, NULL) != KEEP_OK ||
 	    list.count != 1)
 		_exit(1);
 }
@@ -127,7 +128,8 @@ static void claim_message(const char *home, const char *session)
 	keep_bytes place;
 	char url[HOME_URL_MAX], text[HOME_URL_MAX];
 
-	if (keep_mailbox_open(home_store(home, "mailbox", url), &options, &mailbox, NULL) != KEEP_OK ||
+	if (keep_mailbox_open(home_store(home, "mailbox", url), &options, &mailbox, NULL) !=
+		    KEEP_OK ||
 	    keep_mailbox_session_place(mailbox, keep_bytes_of(session), &memory, &place, NULL) !=
 		    KEEP_OK)
 		_exit(1);
@@ -180,11 +182,19 @@ static void leases_that_are_over_are_found_in_every_table(void **state)
 	       "'turn', 'x', '2026-01-01T00:00:00.000Z')");
 	must_be_mended(home, "orphaned_lease", NULL);
 	fill_assistant(home);
+	setenv("KEEP_ENCRYPTION_KEY", ASSISTANT_KEY, 1);
 	damage(home, "assistant", "assistant/assistant.db",
 	       "INSERT INTO agent_tasks (task_id, agent_name, action, status, attempt, "
 	       "lease_owner, lease_until) VALUES ('task-1', 'a', 'x', 'running', 1, 'x', "
 	       "'2026-01-01T00:00:00.000Z')");
 	must_be_mended(home, "orphaned_lease", "task-1");
+	damage(home, "assistant", "assistant/assistant.db",
+	       "INSERT INTO future_tasks (task_id, name, scheduled_time, job_type, prompt, status, "
+	       "attempt, due_at, lease_owner, lease_until) VALUES ('once', 'n', "
+	       "'2026-01-01T00:00:00.000Z', 'prompt', 'p', 'running', 1, "
+	       "'2026-01-01T00:00:00.000Z', 'x', '2026-01-01T00:00:00.000Z')");
+	must_be_mended(home, "orphaned_lease", "once");
+	unsetenv("KEEP_ENCRYPTION_KEY");
 }
 
 static void a_living_process_keeps_what_it_has(void **state)
@@ -201,8 +211,8 @@ static void a_living_process_keeps_what_it_has(void **state)
 	(void)state;
 	make_home(home, &filled);
 	OK(keep_gateway_open(home_store(home, "gateway", url), &options, &gateway, &err));
-	OK(keep_gateway_claim_deliveries(gateway, (keep_bytes){NULL, 0}, 1, 600000, KEEP_NOW, &memory,
-					 &list, &err));
+	OK(keep_gateway_claim_deliveries(gateway, (keep_bytes){NULL, 0}, 1, 600000, KEEP_NOW,
+					 &memory, &list, &err));
 	check(home, true, &result);
 	assert_int_equal(result.wrong, 0);
 	assert_int_equal(result.repaired, 0);
@@ -226,7 +236,7 @@ static void a_filled_assistant_is_clean_when_its_key_is_given(void **state)
 				 ->severity,
 			 KEEP_SEVERITY_DAMAGE);
 	keep_check_result_release(&result);
-	setenv("KEEP_ENCRYPTION_KEY", "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=", 1);
+	setenv("KEEP_ENCRYPTION_KEY", ASSISTANT_KEY, 1);
 	must_be_clean(home);
 	damage(home, "assistant", "assistant/assistant.db",
 	       "UPDATE service_credentials SET credential_data = 'gAAAAAB'");
@@ -243,7 +253,7 @@ static void a_broken_audit_chain_is_found_and_stays(void **state)
 	(void)state;
 	make_home(home, &filled);
 	fill_assistant(home);
-	setenv("KEEP_ENCRYPTION_KEY", "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=", 1);
+	setenv("KEEP_ENCRYPTION_KEY", ASSISTANT_KEY, 1);
 	must_be_clean(home);
 	damage(home, "assistant", "assistant/assistant.db",
 	       "UPDATE audit_log SET action = 'nothing' WHERE seq = 1");
@@ -260,10 +270,10 @@ static void a_stale_full_text_index_and_counts_of_vectors_are_made_anew(void **s
 	(void)state;
 	make_home(home, &filled);
 	fill_assistant(home);
-	setenv("KEEP_ENCRYPTION_KEY", "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=", 1);
+	setenv("KEEP_ENCRYPTION_KEY", ASSISTANT_KEY, 1);
 	must_be_clean(home);
 	damage(home, "assistant", "assistant/assistant.db",
-	       "UPDATE search_index SET content = 'entirely other' WHERE source_id = 'd3'");
+	       "UPDATE search_index SET content = 'entirely other' WHERE source_id = 'dd'");
 	must_be_mended(home, "stale_index", NULL);
 	damage(home, "assistant", "assistant/assistant.db",
 	       is_server ? "DELETE FROM document_words WHERE id = 1"
@@ -281,6 +291,8 @@ static void a_session_that_the_registry_lets_sleep_is_woken(void **state)
 	home_filled filled;
 
 	(void)state;
+	if (is_server) /* there both are one */
+		return;
 	make_home(home, &filled);
 	damage(home, "mailbox", "mailbox/registry.db", "UPDATE sessions SET due_at = NULL");
 	must_be_mended(home, "stale_counter", filled.session);

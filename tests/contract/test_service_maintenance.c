@@ -5,6 +5,8 @@
 #include "service/service.h"
 #include "service_steps.h"
 
+#include "keep/schedule.h"
+
 #include "keep/backups.h"
 
 #include <unistd.h>
@@ -49,6 +51,7 @@ static int tear_down(void **state)
 	free(fixture);
 	home_servers_drop();
 	steps_real_clock();
+	keep_zone_forget();
 	assert_nothing_lives();
 	return 0;
 }

@@ -151,3 +151,19 @@ class HttpTest(CliTest):
             if value or time.monotonic() > deadline:
                 return value
             time.sleep(0.05)
+
+
+class SharedServiceTest(HttpTest):
+    """All tests of the class use one home and one service."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.owner = HttpTest()
+        cls.addClassCleanup(cls.owner.doCleanups)
+        cls.owner.setUp()
+        cls.owner.start_service()
+
+    def setUp(self):
+        for name in ("folder", "home", "service", "url", "port"):
+            setattr(self, name, getattr(self.owner, name))

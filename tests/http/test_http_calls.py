@@ -4,7 +4,7 @@ import http.client
 import json
 import unittest
 
-from http_service import JSON, SECONDS, HttpTest, parse_answer
+from http_service import JSON, SECONDS, HttpTest, SharedServiceTest, parse_answer
 
 MESSAGE = {"chat_jid": "tg:1", "id": "m1", "sender": "ada", "content": "hello"}
 
@@ -114,11 +114,7 @@ class Calls(HttpTest):
                 self.assertEqual(parse_answer(file).json, {"id": number, "ok": True, "result": None})
 
 
-class Paths(HttpTest):
-    def setUp(self):
-        super().setUp()
-        self.start_service()
-
+class Paths(SharedServiceTest):
     def test_the_root_says_what_this_is(self):
         answer = self.ask("GET", "/")
         self.assertEqual(answer.status, 200)

@@ -92,7 +92,7 @@ class FromWhere(ServeTest):
 
     def test_the_last_id_resumes_exactly_after_it_from_any_moment(self):
         self.stop()
-        old, new = 3000, 300
+        old, new = 1500, 150
         puts = [{"id": n, "call": "gateway.put_outbound",
                  "with": {"chat_jid": "a:1", "id": str(n), "content": "hello"}} for n in range(old)]
         self.ok("call", "home", stdin="".join(json.dumps(put) + "\n" for put in puts).encode())
@@ -225,8 +225,9 @@ class Clients(ServeTest):
         text = "x" * 500000
         for number in range(30):
             self.put("a:1", number, text)
-        eventually(lambda: self.open_streams() == 2, "it is cut off")
+        # Who reads gets all of it, however long the others are.
         self.assertEqual(len(reads.firsts(30)), 30)
+        eventually(lambda: self.open_streams() <= 2, "it is cut off")
         with self.assertRaises((EOFError, ConnectionError)):
             while True:
                 deaf.event()

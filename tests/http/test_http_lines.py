@@ -62,10 +62,10 @@ class Lines(HttpTest):
             self.assertEqual(len(client.getresponse().read().splitlines()), 10)
 
     def test_a_long_answer_is_not_held_in_memory(self):
-        self.fill(4000, 16000)
+        self.fill(1500, 16000)
         self.read_lines()  # the store's own caches are filled now
         before = self.memory()
-        self.assertLess(self.read_lines() - before, 20 << 20, "64 MB of rows went through")
+        self.assertLess(self.read_lines() - before, 12 << 20, "24 MB of rows went through")
 
     def read_lines(self):
         """Read a long answer; the most memory that the service had meanwhile."""
@@ -96,7 +96,7 @@ class Lines(HttpTest):
         self.assert_alive()
 
     def test_clients_that_go_away_in_the_middle_free_their_threads(self):
-        self.fill(2000, 4000)
+        self.fill(800, 4000)
         for _ in range(300):  # more than there are threads that may take long
             connection = socket.create_connection(("127.0.0.1", self.port))
             connection.sendall(scan_request())
@@ -104,10 +104,10 @@ class Lines(HttpTest):
             connection.close()
         self.assertTrue(self.until(lambda: self.post("engine.scan", {"path": "", "limit": 1}, LINES).status == 200))
         answer = self.post("engine.scan", {"path": ""}, LINES)
-        self.assertEqual(len(answer.body.splitlines()), 2000)
+        self.assertEqual(len(answer.body.splitlines()), 800)
 
     def test_lines_that_nobody_reads_do_not_keep_the_service_from_stopping(self):
-        self.fill(2000, 8000)
+        self.fill(1000, 8000)
         connection = self.connect()
         connection.sendall(scan_request())
         self.assertIn(b"200 OK", connection.recv(100))

@@ -4,18 +4,14 @@ import json
 import socket
 import unittest
 
-from http_service import JSON, HttpTest, parse_answer
+from http_service import JSON, SharedServiceTest, parse_answer
 
 COUNT = b"POST /v1/engine/count HTTP/1.1\r\nHost: localhost\r\n"
 BODY = b'{"path":"a"}'
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 
 
-class Refused(HttpTest):
-    def setUp(self):
-        super().setUp()
-        self.start_service()
-
+class Refused(SharedServiceTest):
     def tearDown(self):
         self.assert_alive()
         super().tearDown()

@@ -64,7 +64,8 @@ static inline const keep_finding *find(const keep_check_result *result, const ch
 
 		if (kp_bytes_equal(finding->kind, keep_bytes_of(kind)) &&
 		    (!where ||
-		     (finding->key.data && memmem(finding->key.data, finding->key.len, where, len)) ||
+		     (finding->key.data &&
+		      memmem(finding->key.data, finding->key.len, where, len)) ||
 		     memmem(finding->file.data, finding->file.len, where, len)))
 			return finding;
 	}

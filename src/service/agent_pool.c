@@ -1,5 +1,5 @@
 /*
- * agents.c - the command that answers for sessions without an agent of their own.
+ * agent_pool.c - the command that answers for sessions without an agent of their own.
  *
  * As many threads as commands may run at once. Each takes the session that waits longest, claims
  * its next message, runs `/bin/sh -c COMMAND` with it (agent_turn.c), and puts the session behind
