@@ -34,6 +34,17 @@ static const kp_input settle_inputs[] = {
 	KP_NEEDED_NUMBER(3, "attempts", "Its attempts, as they were told."),
 };
 
+static const kp_input note_inputs[] = {
+	KP_NEEDED_TEXT(1, "jid", "The chat."),
+	KP_NEEDED_TEXT(2, "id", "The message's id."),
+	{.name = "why",
+	 .kind = KP_KIND_TEXT,
+	 .place = 3,
+	 .place_default = "it is with one",
+	 .nullable = true,
+	 .sentence = "One sentence; left out, the message is with an agent."},
+};
+
 static const kp_outcome settle_outcomes[] = {
 	{KEEP_NOT_FOUND, true, "There is no such message."},
 	{KEEP_CONFLICT, false,
@@ -97,6 +108,14 @@ static keep_status run_settle(kp_call *call, keep_error *err)
 						  kp_call_integer(call, "attempts"), err));
 }
 
+static keep_status run_note_input(kp_call *call, keep_error *err)
+{
+	return kp_call_put_null(call,
+				keep_gateway_note_input(call->handle, kp_call_text(call, "jid"),
+							kp_call_text(call, "id"),
+							kp_call_text(call, "why"), err));
+}
+
 static keep_status run_wait_outcomes(kp_call *call, keep_error *err)
 {
 	bool found = false;
@@ -155,6 +174,14 @@ static const kp_operation operations[] = {
 	 KP_OUTCOMES(settle_outcomes),
 	 .changes = true,
 	 .run = run_settle},
+	{.verb = "note_input",
+	 .sentence = "Note why an inbound message is not with an agent, for people who trace it.",
+	 .more = "It is the message's last_error. A message that is not there is passed over.",
+	 KP_INPUTS(note_inputs),
+	 .result = KP_RESULT_NULL,
+	 .result_sentence = "Nothing.",
+	 .changes = true,
+	 .run = run_note_input},
 	{.verb = "wait_outcomes",
 	 .sentence = "Wait until there is an outcome to be taken.",
 	 KP_INPUTS(wait_outcomes_inputs),

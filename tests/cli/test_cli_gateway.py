@@ -17,7 +17,7 @@ from keep_cli import SOON, SOURCE, CliTest, psql, server_url
 
 KIND = sys.argv.pop(1) if len(sys.argv) > 1 and sys.argv[1] in ("sqlite", "postgres") else "sqlite"
 # What takes a program's own code, or is no call on an open gateway.
-NO_OPERATION = {"open", "close", "cancel", "migrate", "note_input"}
+NO_OPERATION = {"open", "close", "cancel", "migrate"}
 OTHER_NAME = {"run_task_now": "run_now"}
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 numbers = itertools.count(1)
@@ -555,6 +555,7 @@ class Whole(GatewayTest):
         ("changes", {"after_change": 0}), ("last_change", {}), ("wait_changes", {"timeout_ms": 0}),
         ("outcomes", {"limit": None}), ("wait_outcomes", {"timeout_ms": 0}),
         ("settle_outcome", {"jid": "web:1", "id": "o1", "attempts": 1}),
+        ("note_input", {"jid": "web:1", "id": "m1", "why": "nobody is there"}),
         ("failed_deliveries", {}), ("retry_delivery", {"jid": "web:1", "id": "o1"}),
         ("put_chat", {"jid": "web:2", "name": "Two"}), ("get_chat", {"jid": "web:2"}), ("list_chats", {}),
         ("active_web_jids", {"since_ms": 0}), ("mark_errored", {"jid": "web:1"}), ("errored_chats", {}),
