@@ -22,8 +22,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
-enum { BEAT_MS = 250, HOSTS_MAX = 16, SECONDS_MAX = 86400 };
+enum { BEAT_MS = 250, HOSTS_MAX = 16, SECONDS_MAX = 86400, DESCRIPTORS = 8192 };
 
 typedef struct serve_command {
 	keep_service_options options;
@@ -139,7 +140,24 @@ static void stop_command(void *ctx)
 {
 	serve_command *command = ctx;
 
-	command->stopped = 1;
+	__atomic_store_n(&command->stopped, 1,
+			 __ATOMIC_RELAXED); /* the wait for the lease reads it */
+}
+
+static bool is_stopped(const serve_command *command)
+{
+	return __atomic_load_n(&command->stopped, __ATOMIC_RELAXED) != 0;
+}
+
+/* A stream of events is a descriptor, and so are a session's files: so many, if we may. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS) {
+		limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
 }
 
 /* Until a signal, or until another host has the lease. */
@@ -147,7 +165,7 @@ static keep_status watch(serve_command *command, keep_service *service, keep_err
 {
 	keep_status status = KEEP_OK;
 
-	while (!command->stopped && status != KEEP_CONFLICT) {
+	while (!is_stopped(command) && status != KEEP_CONFLICT) {
 		(void)poll(NULL, 0, BEAT_MS);
 		status = keep_service_health(service, err);
 	}
@@ -160,7 +178,7 @@ static int run(serve_command *command)
 	kp_watchdog *watchdog = NULL;
 	keep_error err = KEEP_ERROR_INIT;
 	keep_status status = keep_service_start(command->home, &command->options, &service, &err);
-	bool was_cancelled = status == KEEP_BUSY && command->stopped;
+	bool was_cancelled = status == KEEP_BUSY && is_stopped(command);
 
 	if (status == KEEP_OK)
 		status = kp_watchdog_start(service, &watchdog, &err);
@@ -185,6 +203,7 @@ int cli_serve_main(int argc, char **argv)
 		command.options.changed = tell_state;
 		command.options.changed_ctx = &command;
 		keep_log_set(write_log, &command);
+		raise_descriptors();
 		if (cli_signals_begin(&signals, stop_command, &command, &err) != KEEP_OK) {
 			exit_status = cli_fail(&err);
 		} else {

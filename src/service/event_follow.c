@@ -135,20 +135,19 @@ static keep_status publish(kp_events *events, bool *is_more, keep_error *err)
 
 /* ---------------------------------------------------------------- accounts */
 
-/* OK: whether the account still may what it could when the stream was opened. */
+/* OK: whether the account still may what it could when the stream was opened: who was an operator
+   comes again as what it is by now. */
 static keep_status still_may(kp_events *events, const kp_stream *stream, bool *may, keep_error *err)
 {
 	keep_memory memory = KEEP_MEMORY_INIT;
-	keep_auth_user user;
-	keep_status status;
+	keep_access now = {.is_operator = false};
+	keep_status status =
+		kp_account_renew(events->service, &stream->account, &memory, &now, may, err);
 
-	*may = false;
-	status = keep_gateway_get_user(events->gateway, stream->account.access.sub,
-				       (keep_bytes){.data = NULL}, &memory, &user, err);
-	if (status == KEEP_OK)
-		*may = !user.disabled;
+	if (status == KEEP_OK && stream->account.access.is_operator && !now.is_operator)
+		*may = false;
 	keep_memory_release(&memory);
-	return status == KEEP_NOT_FOUND ? KEEP_OK : status;
+	return status;
 }
 
 /* With the mutex: those whose turn it is, held. */

@@ -245,7 +245,7 @@ static keep_status wait_for_it(kp_host_lease *lease, keep_error *err)
 	keep_status status = try_take(lease, &taken, err);
 
 	while (status == KEEP_OK && !taken) {
-		if (cancelled && *cancelled)
+		if (cancelled && __atomic_load_n(cancelled, __ATOMIC_RELAXED))
 			return kp_fail(err, KEEP_BUSY,
 				       "the host's lease: the wait for it was cancelled");
 		if (!told)
