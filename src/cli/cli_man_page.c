@@ -26,10 +26,63 @@ static const char introduction[] =
 	"Results are printed for people; *--json* prints JSON. A failure is one line on standard "
 	"error.\n\n";
 
+static const char host[] =
+	"# THE HOST\n\n"
+	"*keep serve* works in the foreground. On standard output it says, when it accepts "
+	"requests, where: \"keep: listening on http://127.0.0.1:7400\". On standard error it says "
+	"what goes wrong, one sentence a line, and whom it waits for while another host serves the "
+	"home. It never goes into the background and writes no log file.\n\n"
+	"What happens to it loses nothing: each step of a message is stored before it counts, and "
+	"the next host goes on where this one was, also after SIGKILL.\n\n"
+	"It ends with 0 after a signal; with 1 when HOME is no home; with 2 for wrong use; with 3 "
+	"when the address may not be listened at (another than loopback without an account, or "
+	"without TLS or --behind-proxy) or a file of TLS cannot be used; with 4 when another host "
+	"has taken the home over; with 8 when the address is taken, or the server of the home is "
+	"away.\n\n";
+
+static const char signals[] =
+	"# SIGNALS\n\n"
+	"*SIGTERM, SIGINT, SIGHUP*\n\tEnd a command after what it has begun. *keep serve* takes no "
+	"new request, lets the agent's commands finish for --grace-seconds, and ends with 0; "
+	"others end with 128 and the number of the signal. The second signal ends a command at "
+	"once, which loses nothing that it has acknowledged.\n\n"
+	"*SIGPIPE*\n\tIs ignored: a reader that went away is no failure.\n\n";
+
+static const char files[] =
+	"# FILES\n\n"
+	"A home is a folder, 0700, that belongs to one user:\n\n"
+	"*HOME/home.json*\n\tSays that it is a home, and of which version.\n\n"
+	"*HOME/vault.key*\n\tThe keys of credentials and sensitive settings, newest first, 0600. "
+	"It "
+	"is in no backup.\n\n"
+	"*HOME/messages.db*\n\tThe gateway, and the host's lease.\n\n"
+	"*HOME/registry.db, HOME/sessions/*\n\tThe mailbox: its registry, and a folder for each "
+	"session.\n\n"
+	"*HOME/assistant.db*\n\tThe assistant.\n\n"
+	"*HOME/backups/*\n\tBackups, each a folder that is named after its time.\n\n"
+	"*keep.service*\n\tThe unit of systemd, for /var/lib/keep. With \"systemctl edit keep\" it "
+	"is told the agent's command, in KEEP\\_AGENT.\n\n";
+
 static const char ending[] =
-	"# ENVIRONMENT\n\n*KEEP\\_HOME*\n\tThe home that is used when none is given.\n\n"
+	"# ENVIRONMENT\n\n"
+	"*KEEP\\_HOME*\n\tThe home that is used when none is given.\n\n"
+	"*KEEP\\_TOKEN*\n\tThe token with which *keep chat* speaks to a service elsewhere.\n\n"
+	"*KEEP\\_ENCRYPTION\\_KEY, ENCRYPTION\\_KEY*\n\tThe keys of secrets, newest first, with "
+	"commas between them; the first of the two that is there stands in for vault.key.\n\n"
+	"*AWS\\_ACCESS\\_KEY\\_ID, AWS\\_SECRET\\_ACCESS\\_KEY, AWS\\_REGION, "
+	"AWS\\_ENDPOINT\\_URL*\n\tFor backups in a bucket.\n\n"
+	"*USER, LOGNAME*\n\tThe name in *keep chat* when --chat gives none.\n\n"
+	"*TMPDIR*\n\tWhere *keep restore* puts what it downloads.\n\n"
+	"*TZDIR*\n\tWhere time zones are, instead of /usr/share/zoneinfo.\n\n"
+	"*NOTIFY\\_SOCKET, WATCHDOG\\_USEC, WATCHDOG\\_PID*\n\tsystemd's, for *keep serve*.\n\n"
+	"The agent's command of *keep serve* and *keep agent* is given *KEEP\\_MESSAGE\\_ID*, "
+	"*KEEP\\_MESSAGE\\_SEQ*, *KEEP\\_SESSION* and *KEEP\\_ATTEMPT*; below *keep serve* also "
+	"*KEEP\\_CHAT*, *KEEP\\_FOLDER*, *KEEP\\_HOME* and *KEEP\\_URL*, and for a job "
+	"*KEEP\\_JOB\\_ID*, *KEEP\\_SCHEDULED\\_FOR*, *KEEP\\_ATTEMPT* and "
+	"*KEEP\\_CONVERSATION*.\n\n"
 	"# SEE ALSO\n\ndocs/reference/operations.md in Keep's sources, which tells of every "
-	"input, result and status, and of the JSON lines.\n";
+	"input, result and status, and of the JSON lines; docs/serve.md of the host, docs/http.md "
+	"of its interface, docs/README.md of all others.\n";
 
 /* Text in which nothing is markup. */
 static void put_plain(const char *text)
@@ -144,6 +197,9 @@ void cli_man_page(void)
 	}
 	for (size_t i = 0; i < kp_store_count(); i++)
 		put_store(kp_store_at(i));
+	fputs(host, stdout);
 	put_exit_statuses();
+	fputs(signals, stdout);
+	fputs(files, stdout);
 	fputs(ending, stdout);
 }

@@ -187,13 +187,14 @@ static void put_own_options(void)
 
 static void put_commands(void)
 {
-	puts("\n## Commands\n\n| command | does |\n|---|---|");
+	puts("\n## Commands");
 	for (const cli_command *command = cli_commands; command->name; command++) {
 		if (!command->sentence)
 			continue;
-		printf("| `keep %s ", command->name);
-		put_cell(command->usage);
-		printf("` | %s |\n", command->sentence);
+		printf("\n### keep %s\n\n%s\n\n    keep %s %s\n", command->name, command->sentence,
+		       command->name, command->usage);
+		if (command->more)
+			printf("\n%s\n", command->more);
 	}
 }
 

@@ -22,9 +22,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
-enum { BEAT_MS = 250, HOSTS_MAX = 16, SECONDS_MAX = 86400, DESCRIPTORS = 8192 };
+enum { BEAT_MS = 250, HOSTS_MAX = 16, SECONDS_MAX = 86400 };
 
 typedef struct serve_command {
 	keep_service_options options;
@@ -149,17 +148,6 @@ static bool is_stopped(const serve_command *command)
 	return __atomic_load_n(&command->stopped, __ATOMIC_RELAXED) != 0;
 }
 
-/* A stream of events is a descriptor, and so are a session's files: so many, if we may. */
-static void raise_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS) {
-		limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 /* Until a signal, or until another host has the lease. */
 static keep_status watch(serve_command *command, keep_service *service, keep_error *err)
 {
@@ -203,7 +191,6 @@ int cli_serve_main(int argc, char **argv)
 		command.options.changed = tell_state;
 		command.options.changed_ctx = &command;
 		keep_log_set(write_log, &command);
-		raise_descriptors();
 		if (cli_signals_begin(&signals, stop_command, &command, &err) != KEEP_OK) {
 			exit_status = cli_fail(&err);
 		} else {

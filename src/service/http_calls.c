@@ -7,7 +7,8 @@
  * Invariants:
  *   1. A body is an envelope when it has the member "with" and none but id, call and with; else it
  * is the inputs themselves. An empty body is {}.
- *   2. Nothing is run that access.c has not allowed, and a row goes out only when it may.
+ *   2. Nothing is run that access.c has not allowed; kp_access_run gives only rows that may be
+ * seen.
  *   3. A result in one piece is at most KP_HTTP_RESULT_MAX; longer ones are read as JSON lines.
  *
  * What it does not do: know any operation.
@@ -105,22 +106,15 @@ static const char *lines_type(const kp_request *request)
 /* ---------------------------------------------------------------- results */
 
 typedef struct row_list {
-	kp_request *request;
 	keep_buffer *out;
 	size_t rows, begin;
-	bool is_filtered;
 } row_list;
 
 static keep_status add_row(void *ctx, keep_bytes json, keep_error *err)
 {
 	row_list *list = ctx;
-	bool may = true;
 	keep_status status = KEEP_OK;
 
-	if (list->is_filtered)
-		status = kp_row_may(list->request, json, &may, err);
-	if (status != KEEP_OK || !may)
-		return status;
 	if (list->out->len - list->begin + json.len > KP_HTTP_RESULT_MAX)
 		return kp_fail(err, KEEP_FULL,
 			       "the result is over %d bytes: ask for fewer rows, or for "
@@ -131,30 +125,12 @@ static keep_status add_row(void *ctx, keep_bytes json, keep_error *err)
 	return status == KEEP_OK ? kp_buffer_append(list->out, json, err) : status;
 }
 
-keep_status kp_row_may(kp_request *request, keep_bytes json, bool *may, keep_error *err)
-{
-	kp_arena arena = {.head = NULL};
-	const kp_json *row = NULL;
-	keep_status status = kp_json_parse(json, &arena, &row, err);
-
-	*may = false;
-	if (status == KEEP_OK)
-		status = kp_access_row(request, request->state->store, request->state->operation,
-				       row, may, err);
-	kp_arena_release(&arena);
-	return status;
-}
-
 static keep_status run_call(kp_request *request, const kp_json *with, kp_arena *arena,
 			    keep_error *err)
 {
 	struct kp_route_state *state = request->state;
 	keep_buffer *out = &request->reply.body;
-	row_list list = {.request = request,
-			 .out = out,
-			 .begin = out->len,
-			 .is_filtered = kp_access_filters(&request->account, state->store,
-							  state->operation)};
+	row_list list = {.out = out, .begin = out->len};
 	const kp_call_hooks hooks = {.ctx = &list, .row = add_row};
 	keep_buffer unused = KEEP_BUFFER_INIT;
 	keep_status status;

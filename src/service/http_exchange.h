@@ -199,10 +199,6 @@ keep_status kp_call_body_read(keep_bytes body, const kp_operation_store *store,
 			      const kp_operation *operation, kp_arena *arena, kp_call_body *out,
 			      keep_error *err) KEEP_MUST_CHECK;
 
-/* Whether the account may see this row of the request's operation. */
-keep_status kp_row_may(kp_request *request, keep_bytes json, bool *may,
-		       keep_error *err) KEEP_MUST_CHECK;
-
 /* ---------------------------------------------------------------- http_waits.c */
 
 /* kp_session_run in slices that look whether somebody still wants the answer. */

@@ -29,7 +29,7 @@ enum { BUFFER_MAX = 256 * 1024, BLOCK_SIZE = 16 * 1024, STALL_MS = 30 * 1000, LO
 struct kp_row_stream {
 	kp_request *request;
 	const char *type;
-	bool is_filtered, is_open;
+	bool is_open;
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t drained;
 	keep_buffer buffer;
@@ -161,15 +161,10 @@ static keep_status put_row(void *ctx, keep_bytes json, keep_error *err)
 {
 	kp_row_stream *rows = ctx;
 	struct kp_route_state *state = rows->request->state;
-	bool may = true;
 	keep_status status = KEEP_OK;
 
 	if (atomic_load(&state->http->is_cutting))
 		return kp_fail(err, KEEP_UNAVAILABLE, "the service is stopping");
-	if (rows->is_filtered)
-		status = kp_row_may(rows->request, json, &may, err);
-	if (status != KEEP_OK || !may)
-		return status;
 	pthread_mutex_lock(&rows->mutex);
 	status = append_row(rows, json, err);
 	if (status == KEEP_OK)
@@ -187,7 +182,6 @@ static keep_status make_stream(kp_request *request, const char *type, kp_row_str
 			       keep_error *err)
 {
 	kp_row_stream *rows = kp_alloc_zero(sizeof *rows);
-	const struct kp_route_state *state = request->state;
 	pthread_condattr_t clock;
 
 	*out = rows;
@@ -195,7 +189,6 @@ static keep_status make_stream(kp_request *request, const char *type, kp_row_str
 		return kp_fail_memory(err, "rows");
 	rows->request = request;
 	rows->type = type;
-	rows->is_filtered = kp_access_filters(&request->account, state->store, state->operation);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_mutex_init(&rows->mutex, NULL);
