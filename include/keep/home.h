@@ -127,7 +127,8 @@ typedef struct keep_check_options {
 	bool quick;           /* read no rows and no pages: what files, indexes and states tell */
 	const char *key_file; /* the assistant's keys; NULL: <home>/vault.key */
 	int64_t timeout_ms;   /* waits for locks, connecting; 0: 5000 */
-	size_t findings_max;  /* more of one kind in one file are counted only; 0: 100 */
+	size_t findings_max;  /* more of one kind in one file (0: 100) are counted only; in all
+				 10,000 are listed */
 	/* NULL: nobody. */
 	void (*progress)(void *ctx, const keep_check_progress *progress);
 	void *progress_ctx;

@@ -208,6 +208,8 @@ typedef struct keep_inbound_route {
 	bool is_group;        /* false: as it is */
 	const keep_file *files;
 	size_t file_count;
+	/* When nobody is wired it is counted as so many, the last of them; 0: as one. */
+	int64_t unrouted_count;
 } keep_inbound_route;
 
 typedef struct keep_routed {

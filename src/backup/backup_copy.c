@@ -9,8 +9,8 @@
  *
  * Invariants:
  *   1. A copied database is in rollback mode and whole without a log: bytes 18 and 19 say so.
- *   2. In a database with seals every page that comes from its log is sealed here; those of the file
- *      are copied with the seals that they have, right or wrong.
+ *   2. In a database with seals every page that comes from its log is sealed here; those of the
+ *      file are copied with the seals that they have, right or wrong.
  *   3. A file that goes while it is read is no failure: the next look sees it. One that is held and
  *      goes is copied through its connection, by SQLite.
  *

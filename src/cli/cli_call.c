@@ -263,6 +263,8 @@ int cli_call_main(int argc, char **argv)
 
 	if (argc > 1)
 		return cli_wrong_use("call", "call: '%s': one word too many", argv[1]);
+	if (argc && home[0] == '-')
+		return cli_wrong_use("call", "%s: no such option", home);
 	if (!home || !*home)
 		return cli_wrong_use("call", "call: HOME: missing, and KEEP_HOME is not set");
 	status = cli_stream_open(LINE_BYTES_MAX, &server.stream, &err);

@@ -40,7 +40,8 @@ typedef struct chat_command {
 	keep_service *service;
 	cli_stream *lines;
 	cli_talk *_Atomic talk;
-	volatile int stopped;
+	atomic_bool stopped;
+	volatile int cancelled; /* the same for keep_service_start */
 } chat_command;
 
 static void stop_chat(void *ctx)
@@ -48,7 +49,8 @@ static void stop_chat(void *ctx)
 	chat_command *command = ctx;
 	cli_talk *talk = atomic_load(&command->talk);
 
-	command->stopped = 1;
+	command->cancelled = 1;
+	atomic_store(&command->stopped, true);
 	cli_stream_stop(command->lines);
 	if (talk)
 		cli_talk_stop(talk);
@@ -59,7 +61,7 @@ static void end_chat(void *ctx)
 {
 	chat_command *command = ctx;
 
-	command->stopped = 1;
+	atomic_store(&command->stopped, true);
 	cli_stream_stop(command->lines);
 }
 
@@ -190,7 +192,7 @@ static keep_status start_service(chat_command *command, keep_error *err)
 	options.agent = command->agent;
 	options.agent_text = command->agent_text;
 	options.no_maintenance = true;
-	options.cancelled = &command->stopped;
+	options.cancelled = &command->cancelled;
 	return keep_service_start(command->place, &options, &command->service, err);
 }
 
@@ -226,7 +228,7 @@ static keep_status open_talk(chat_command *command, keep_error *err)
 	if (status == KEEP_OK)
 		status = cli_talk_open(&options, &talk, err);
 	atomic_store(&command->talk, talk);
-	if (talk && command->stopped)
+	if (talk && atomic_load(&command->stopped))
 		cli_talk_stop(talk);
 	return status;
 }
@@ -247,7 +249,7 @@ static keep_status post_lines(chat_command *command, const keep_bytes *lines, si
 	cli_talk *talk = atomic_load(&command->talk);
 	keep_status status = KEEP_OK;
 
-	for (size_t i = 0; i < count && status == KEEP_OK && !command->stopped; i++) {
+	for (size_t i = 0; i < count && status == KEEP_OK && !atomic_load(&command->stopped); i++) {
 		if (!lines[i].data) {
 			fprintf(stderr, "keep: a line is over %d bytes\n",
 				KEEP_GATEWAY_CONTENT_MAX);
@@ -266,7 +268,7 @@ static keep_status talk_in_lines(chat_command *command, size_t *too_long, keep_e
 	keep_status status = KEEP_OK;
 
 	cli_talk_prompt(atomic_load(&command->talk));
-	while (status == KEEP_OK && !command->stopped) {
+	while (status == KEEP_OK && !atomic_load(&command->stopped)) {
 		size_t count = cli_stream_take(command->lines, lines, LINES_MAX);
 
 		if (count)
@@ -313,7 +315,7 @@ static int run(chat_command *command)
 	if (open_talk(command, &err) == KEEP_OK)
 		exit_status = talk(command);
 	else
-		exit_status = command->stopped ? CLI_DONE : cli_fail(&err);
+		exit_status = atomic_load(&command->stopped) ? CLI_DONE : cli_fail(&err);
 	caught = cli_signals_end(&signals, exit_status); /* nobody stops it from here on */
 	open = atomic_load(&command->talk);
 	atomic_store(&command->talk, NULL);
@@ -328,7 +330,7 @@ static int run(chat_command *command)
 
 int cli_chat_main(int argc, char **argv)
 {
-	chat_command command = {.stopped = 0};
+	chat_command command = {.cancelled = 0};
 	keep_error err = KEEP_ERROR_INIT;
 	int exit_status = read_words(&command, argc, argv);
 

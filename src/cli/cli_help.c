@@ -279,9 +279,12 @@ void cli_help_operation(const kp_operation_store *store, const kp_operation *ope
 
 void cli_help_command(const cli_command *command)
 {
-	printf("keep %s - %s\n\nUsage:\n  keep %s %s\n", command->name,
-	       command->sentence ? command->sentence : "For the makers of Keep.", command->name,
-	       command->usage);
+	char title[400];
+
+	(void)snprintf(title, sizeof title, "keep %s - %s", command->name,
+		       command->sentence ? command->sentence : "For the makers of Keep.");
+	put_wrapped(title, 0, 0);
+	printf("\nUsage:\n  keep %s %s\n", command->name, command->usage);
 	if (command->more) {
 		putchar('\n');
 		put_wrapped(command->more, 0, 0);

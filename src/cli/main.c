@@ -55,7 +55,11 @@ const cli_command cli_commands[] = {
 		 "time (1). --lease how long a claim lasts without a sign of life (60s); it is "
 		 "extended while COMMAND runs. --time-limit ends COMMAND and what it started: "
 		 "SIGTERM, 5 s later SIGKILL. --kinds only messages of these kinds, such as "
-		 "chat,task; else all, system too. --once ends when no message is left. A TIME is "
+		 "chat,task; else all, system too. --once ends when no message is left. "
+		 "--mount-safe "
+		 "is for folders that the host serves so, too: a file is locked for each change, "
+		 "and "
+		 "nothing is mapped into memory. A TIME is "
 		 "a number with ms, s, m or h. "
 		 "SIGTERM or SIGINT ends it after the messages that are being worked on; the "
 		 "second kills "
@@ -75,23 +79,27 @@ const cli_command cli_commands[] = {
 		 "alone, --agents so many at once (4), --agent-seconds each (600). One host "
 		 "per home: a second one waits and takes over when the first one ends or dies. "
 		 "Loopback needs no account as long as there is none; another address needs one, "
-		 "and TLS or --behind-proxy. --hosts are further names that requests may have in "
-		 "Host. Backups are made at night, in the home or in --backups FOLDER, and what "
+		 "and TLS (--tls-certificate and --tls-key, files in PEM form) or --behind-proxy. "
+		 "--hosts are further names that requests may have in Host. --key-file is the file "
+		 "with the keys of secrets, else the home's vault.key. Backups are made at night, "
+		 "in the home or in --backups FOLDER, and what "
 		 "is over is removed, unless --no-maintenance. SIGTERM finishes what is in flight, "
-		 "for --grace-seconds (10).",
+		 "for --grace-seconds (10). --verbose logs more. docs/serve.md tells all of it.",
 	 .run = cli_serve_main},
 	{.name = "chat",
 	 .usage = "HOME|URL [--chat terminal:NAME] [--agent COMMAND] [--agent-text] "
 		  "[--token-file FILE] [--once TEXT]",
 	 .sentence = "Talk to an agent in the terminal, through the whole journey.",
-	 .more = "Each line is a message in the chat terminal:NAME (your user's name when left "
-		 "out), "
+	 .more = "Each line is a message in the chat that --chat names (terminal: and your user's "
+		 "name "
+		 "when left out), "
 		 "and what the agent says to it is printed. HOME needs a `keep serve` that runs on "
 		 "it; with --agent the talk is the host itself for as long as it lasts, and "
 		 "COMMAND "
 		 "answers as below `keep serve`, with --agent-text for the text alone. URL is "
 		 "that of a `keep serve` elsewhere, http:// or https://, with the token of an "
-		 "account in KEEP_TOKEN or in FILE. In a pipe it ends when all lines were answered "
+		 "account in KEEP_TOKEN or in the --token-file. In a pipe it ends when all lines "
+		 "were answered "
 		 "or have failed, and its exit status is 1 when one has; --once says one "
 		 "thing and does the same. Why a message failed is on standard error. Ctrl-C ends "
 		 "it; an answer that comes later is shown by the next talk of that NAME.",
@@ -100,7 +108,7 @@ const cli_command cli_commands[] = {
 	 .usage = "HOME CHAT ID [--json]",
 	 .sentence = "Where a message is, and every step that it took through all stores.",
 	 .more = "CHAT is the chat's jid and ID the message's, as the adapter put it. The last "
-		 "line of the steps says how it stands.",
+		 "line of the steps says how it stands. --json prints one object.",
 	 .run = cli_trace_main},
 	{.name = "transfer",
 	 .usage = "FROM TO [--json] [--without-files] [--in-use]",
@@ -129,7 +137,11 @@ const cli_command cli_commands[] = {
 		 "4 weekly and 3 monthly ones (--daily, --weekly, --monthly), by the calendar of "
 		 "--zone (UTC); those with a --label stay. --list, --verify and --prune work on "
 		 "what is "
-		 "there; HOME may then be s3://BUCKET/PREFIX for --list and --prune.",
+		 "there, --verify on the newest or on the one that --name names; --dry-run tells "
+		 "what "
+		 "--prune would remove. HOME may then be s3://BUCKET/PREFIX for --list and "
+		 "--prune. "
+		 "--json prints the backup, or each of a list, as an object on a line.",
 	 .run = cli_backup_main},
 	{.name = "restore",
 	 .usage = "FROM TARGET [--name N] [--over] [--force] [--json]",
@@ -141,7 +153,7 @@ const cli_command cli_commands[] = {
 		 "a "
 		 "process has it open. TARGET may be a postgres:// URL without anything in it. "
 		 "Killed at any moment, the old home or the new one is at its place, or the same "
-		 "command finishes.",
+		 "command finishes. --json prints what was restored as an object.",
 	 .run = cli_restore_main},
 	{.name = "rekey",
 	 .usage = "HOME [--resume] [--json]",
@@ -153,20 +165,23 @@ const cli_command cli_commands[] = {
 		 "ENCRYPTION_KEY no key is made: give "
 		 "the "
 		 "new one first, then the old ones. When it was interrupted, --resume goes on "
-		 "without another new key.",
+		 "without another new key. --json prints an object.",
 	 .run = cli_rekey_main},
 	{.name = "retain",
 	 .usage = "HOME [--dry-run] [--json]",
 	 .sentence = "Remove what is older than the settings retention.* say.",
-	 .more = "In small steps, between which others go on. --dry-run counts.",
+	 .more = "In small steps, between which others go on. --dry-run counts. --json prints an "
+		 "object.",
 	 .run = cli_retain_main},
 	{.name = "migrate",
 	 .usage = "HOME [status | plan | up] [--folder F] [--json]",
 	 .sentence = "Tell or apply changes of the assistant store's tables.",
-	 .more = "F has files <version>_<description>.sql; each is applied once, in order, in one "
+	 .more = "--folder has files <version>_<description>.sql; each is applied once, in order, "
+		 "in one "
 		 "transaction, after a verified copy of the store. status (which is meant when "
 		 "left "
-		 "out) gives all, plan what waits, up applies it. Keep's own migrations run by "
+		 "out) gives all, plan what waits, up applies it. --json prints JSON. Keep's own "
+		 "migrations run by "
 		 "themselves.",
 	 .run = cli_migrate_main},
 	{.name = "import",
@@ -175,7 +190,7 @@ const cli_command cli_commands[] = {
 	 .more = "FILE is an assistant.db or a messages.db of the programs whose layouts Keep "
 		 "knows; "
 		 "it is only read. The store of the home must be new. --model names what made its "
-		 "vectors.",
+		 "vectors. --json prints what was taken over as an object.",
 	 .run = cli_import_main},
 	{.name = "optimize",
 	 .usage = "HOME",
@@ -191,7 +206,8 @@ const cli_command cli_commands[] = {
 		 "note. --repair mends what is derived (indexes, full text, vectors, counters, "
 		 "queues) and gives back what a dead process holds, and touches nothing else. "
 		 "--reseal takes pages for whole that another program wrote, where the database's "
-		 "structure is whole. --quick reads neither rows nor pages. --key-file is the file with the keys of "
+		 "structure is whole. --quick reads neither rows nor pages. --key-file is the file "
+		 "with the keys of "
 		 "secrets, else the home's vault.key. --json prints each finding as an object on a "
 		 "line, and a summary as the last. Exit status 0 when nothing is wrong, or "
 		 "everything was mended; 1 when something is. docs/check.md lists what may be "

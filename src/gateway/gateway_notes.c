@@ -9,6 +9,7 @@
  *
  * Tests: tests/contract/test_service_journey.c.
  */
+#include "gateway/gateway_notes.h"
 #include "gateway/gateway_private.h"
 
 typedef struct note {
@@ -37,4 +38,30 @@ keep_status keep_gateway_note_input(keep_gateway *gateway, keep_bytes jid, keep_
 	if (status != KEEP_OK)
 		return status;
 	return kp_gateway_change(gateway, apply_note, &what, KP_NEWS_CHANGE, err);
+}
+
+/* ---------------------------------------------------------------- many of a chat */
+
+typedef struct note_range {
+	keep_bytes jid;
+	int64_t from, to;
+	kp_value text;
+} note_range;
+
+static keep_status apply_notes(void *ctx, kp_lease *lease, keep_error *err)
+{
+	const note_range *self = ctx;
+
+	return kp_lease_run(lease, KP_GATEWAY_NOTE_INPUTS,
+			    KP_VALUES(kp_text_value(self->jid), kp_int_value(self->from),
+				      kp_int_value(self->to), self->text),
+			    NULL, err);
+}
+
+keep_status kp_gateway_note_inputs(keep_gateway *gateway, keep_bytes jid, int64_t from, int64_t to,
+				   keep_bytes why, keep_error *err)
+{
+	note_range what = {jid, from, to, kp_text_value(why)};
+
+	return kp_gateway_change(gateway, apply_notes, &what, KP_NEWS_CHANGE, err);
 }

@@ -111,6 +111,7 @@ keep_status kp_check_pages(kp_home_check *check, bool *is_damaged, keep_error *e
 	keep_status status = kp_check_tell(check, check->file, 0, err);
 
 	*is_damaged = false;
+	kp_check_next(check);
 	if (status == KEEP_OK)
 		status = kp_check_path(check, check->file, path, err);
 	if (status != KEEP_OK || check->is_server || check->options.quick)
@@ -317,15 +318,17 @@ static keep_status renew_indexes(void *ctx, kp_sql_conn *conn, keep_error *err)
 static keep_status mend_indexes(kp_check_unit *unit, size_t from, keep_error *err)
 {
 	kp_home_check *check = unit->check;
-	size_t stale = 0, after;
+	int64_t after;
+	size_t stale = 0;
 	keep_status status = kp_check_write(unit, renew_indexes, NULL, err);
 
 	for (size_t i = from; i < check->result->count; i++)
 		stale += kp_bytes_equal(check->result->findings[i].kind, KEEP_BYTES(STALE_INDEX));
-	after = check->result->count;
+	after = (int64_t)check->result->count + check->result->unlisted;
 	if (status == KEEP_OK)
 		status = ask_structure(unit, err);
-	if (status == KEEP_OK && check->result->count == after && stale)
+	if (status == KEEP_OK && stale &&
+	    (int64_t)check->result->count + check->result->unlisted == after)
 		kp_check_mended(check, STALE_INDEX, NULL, from);
 	return status;
 }
@@ -337,15 +340,22 @@ keep_status kp_check_indexes(kp_check_unit *unit, keep_error *err)
 	kp_complaint found = {.severity = KEEP_SEVERITY_DAMAGE, .kind = DAMAGED_FILE};
 	keep_error why = KEEP_ERROR_INIT;
 	bool is_stale = false;
-	keep_status status = check->options.quick ? KEEP_OK : ask_structure(unit, &why);
+	keep_status status;
+
+	kp_check_next(check);
+	status = check->options.quick ? KEEP_OK : ask_structure(unit, &why);
 
 	if (status == KEEP_OK && !check->options.quick && !unit->is_damaged)
 		status = ask_references(unit, &why);
+	if (status == KEEP_OK && !check->options.quick && check->is_server)
+		status = kp_check_btrees(unit, &why);
 	unit->is_damaged = unit->is_damaged || status == KEEP_CORRUPT;
 	status = kp_check_failed(check, &found, status, &why, err);
 	for (size_t i = from; i < check->result->count; i++)
 		is_stale = is_stale || check->result->findings[i].can_repair;
-	if (status == KEEP_OK && is_stale && check->options.repair && !unit->is_damaged)
+	/* A server's are mended one by one (check_server.c). */
+	if (status == KEEP_OK && is_stale && check->options.repair && !unit->is_damaged &&
+	    !check->is_server)
 		status = mend_indexes(unit, from, err);
 	return status;
 }

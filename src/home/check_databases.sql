@@ -17,7 +17,7 @@ SELECT CAST(NULL AS text), CAST(NULL AS bigint), CAST(NULL AS text) WHERE FALSE;
 REINDEX;
 
 -- name: reindex only postgres
--- One by one, by name: check_database.c.
+-- One by one, by name: check_server.c.
 SELECT 1;
 
 -- name: has_amcheck only sqlite
@@ -26,27 +26,25 @@ SELECT 0;
 -- name: has_amcheck only postgres
 SELECT count(*) FROM pg_extension WHERE extname = 'amcheck';
 
+-- name: has_checksums only sqlite
+SELECT 1;
+
+-- name: has_checksums only postgres
+SELECT CAST(current_setting('data_checksums') = 'on' AS integer);
+
 -- name: next_btree only sqlite
 SELECT CAST($1 AS text) WHERE FALSE;
 
 -- name: next_btree only postgres
--- The first index of the schema behind $1.
-SELECT CAST(c.relname AS text) FROM pg_class c JOIN pg_am a ON a.oid = c.relam AND a.amname = 'btree'
+-- The first index of the schema behind $1, and what verifies it and makes it anew.
+SELECT CAST(c.relname AS text),
+  format('SELECT %I.bt_index_check(CAST(%L AS regclass), TRUE)', e.nspname,
+    CAST(c.oid AS text)),
+  format('REINDEX INDEX %I.%I', current_schema(), c.relname)
+FROM pg_class c JOIN pg_am a ON a.oid = c.relam AND a.amname = 'btree'
 JOIN pg_index i ON i.indexrelid = c.oid AND i.indisvalid
+CROSS JOIN (SELECT n.nspname FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
+  WHERE x.extname = 'amcheck') AS e
 WHERE c.relnamespace = CAST(current_schema() AS regnamespace) AND c.relkind = 'i'
   AND CAST(c.relname AS text) COLLATE "C" > $1
 ORDER BY CAST(c.relname AS text) COLLATE "C" LIMIT 1;
-
--- name: check_btree only sqlite
-SELECT CAST($1 AS text) WHERE FALSE;
-
--- name: check_btree only postgres
-SELECT 1 FROM (SELECT bt_index_check(c.oid, TRUE) FROM pg_class c
-  WHERE c.relnamespace = CAST(current_schema() AS regnamespace) AND CAST(c.relname AS text) = $1
-  OFFSET 0) AS checked;
-
--- name: page_checksums only sqlite
-SELECT 'on';
-
--- name: page_checksums only postgres
-SELECT current_setting('data_checksums');

@@ -3,9 +3,9 @@
  *
  * Invariants:
  *   1. A finding names a place and says what is wrong in one sentence: never content, never a
- *      secret. A key is cut when it is long.
- *   2. More than findings_max of one kind in one file are counted and not listed, so that a file
- *      full of damage is told in bounded memory.
+ *      secret. A key is cut when it is long, and what does not print is shown as '?'.
+ *   2. More than findings_max of one kind in one file, and more than LISTED_ALL in all, are counted
+ *      and not listed, so that a home full of damage is told in bounded memory.
  *   3. What is wrong with the home is a finding; what keeps the check from going on ends it.
  *
  * Tests: tests/contract/test_home_check.c, tests/torture/test_home_check_faults.c.
@@ -16,7 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TELL_EVERY = 512, KEY_MAX = 200, ROOM_FIRST = 16, SENTENCE_MAX = 320, LISTED = 100 };
+enum { TELL_EVERY = 512, KEY_MAX = 200, FILE_MAX = 600, ROOM_FIRST = 16, SENTENCE_MAX = 320, LISTED = 100 };
+enum { LISTED_ALL = 10000 };
 
 const char *keep_severity_name(keep_severity severity)
 {
@@ -71,8 +72,8 @@ static keep_status make_room(kp_home_check *check, keep_error *err)
 	return KEEP_OK;
 }
 
-/* Of a key what can be shown: whole characters, one printable line. */
-static keep_bytes show_key(keep_bytes key, char text[KEY_MAX + 1])
+/* Of a key or a file's name what can be shown: whole characters, one printable line. */
+static keep_bytes show_name(keep_bytes key, char *text, size_t max)
 {
 	size_t len = 0;
 
@@ -83,7 +84,7 @@ static keep_bytes show_key(keep_bytes key, char text[KEY_MAX + 1])
 		size_t width = kp_utf8_width(rest);
 		bool shows = width && ((unsigned char)*rest.data >= 0x20 && *rest.data != 0x7f);
 
-		if (len + (width ? width : 1) > KEY_MAX)
+		if (len + (width ? width : 1) > max)
 			break;
 		if (shows)
 			memcpy(text + len, rest.data, width);
@@ -98,11 +99,14 @@ static keep_bytes show_key(keep_bytes key, char text[KEY_MAX + 1])
 static keep_status copy_texts(kp_home_check *check, const kp_complaint *found, const char *sentence,
 			      keep_finding *out, keep_error *err)
 {
-	char key[KEY_MAX + 1];
+	char key[KEY_MAX + 1], file[FILE_MAX + 1];
 	const keep_bytes from[] = {
-		keep_bytes_of(check->store), keep_bytes_of(found->file ? found->file : check->file),
-		keep_bytes_of(found->table), show_key(found->key, key),
-		keep_bytes_of(found->kind),  keep_bytes_of(sentence),
+		keep_bytes_of(check->store),
+		show_name(keep_bytes_of(found->file ? found->file : check->file), file, FILE_MAX),
+		keep_bytes_of(found->table),
+		show_name(found->key, key, KEY_MAX),
+		keep_bytes_of(found->kind),
+		keep_bytes_of(sentence),
 	};
 	keep_bytes *const to[] = {&out->store, &out->file, &out->table,
 				  &out->key,   &out->kind, &out->sentence};
@@ -122,8 +126,9 @@ keep_status kp_check_found(kp_home_check *check, const kp_complaint *found, keep
 	keep_status status;
 	va_list args;
 
-	if (count_kind(check, found->kind) >= max) {
+	if (check->result->count >= LISTED_ALL || count_kind(check, found->kind) >= max) {
 		check->result->unlisted++;
+		check->unlisted += found->can_repair && found->severity != KEEP_SEVERITY_NOTE;
 		check->result->wrong += found->severity != KEEP_SEVERITY_NOTE;
 		return KEEP_OK;
 	}
@@ -140,6 +145,11 @@ keep_status kp_check_found(kp_home_check *check, const kp_complaint *found, keep
 	return KEEP_OK;
 }
 
+void kp_check_next(kp_home_check *check)
+{
+	check->unlisted = 0;
+}
+
 void kp_check_mended(kp_home_check *check, const char *kind, const char *table, size_t from)
 {
 	for (size_t i = from; i < check->result->count; i++) {
@@ -153,6 +163,9 @@ void kp_check_mended(kp_home_check *check, const char *kind, const char *table, 
 		check->result->repaired++;
 		check->result->wrong -= finding->severity != KEEP_SEVERITY_NOTE;
 	}
+	check->result->repaired += check->unlisted;
+	check->result->wrong -= check->unlisted;
+	check->unlisted = 0;
 }
 
 /* ---------------------------------------------------------------- going on */

@@ -109,7 +109,7 @@ static keep_status check_options(const keep_check_options *options, keep_check_o
 static keep_status look_at_all(kp_home_check *check, keep_error *err)
 {
 	keep_status (*const parts[])(kp_home_check * check, keep_error * err) = {
-		kp_check_home_files, kp_check_gateway, kp_check_mailbox,
+		kp_check_home_files, kp_check_server,  kp_check_gateway, kp_check_mailbox,
 		kp_check_assistant,  kp_check_engines, kp_check_backups};
 	keep_status status = KEEP_OK;
 

@@ -54,11 +54,13 @@ static const char *judge(const kp_home_check *check, keep_bytes owner, const kp_
 static keep_status remember(struct orphans *orphans, keep_bytes key, keep_bytes owner,
 			    keep_error *err)
 {
-	struct orphan *orphan = &orphans->items[orphans->count];
+	struct orphan *orphan;
 	keep_status status;
 
-	if (!orphans->unit->check->options.repair || orphans->count == MENDED_AT_ONCE)
+	if (!orphans->unit->check->options.repair || !orphans->items ||
+	    orphans->count == MENDED_AT_ONCE)
 		return KEEP_OK;
+	orphan = &orphans->items[orphans->count];
 	status = kp_arena_copy(&orphans->arena, key, &orphan->key, err);
 	if (status == KEEP_OK)
 		status = kp_arena_copy(&orphans->arena, owner, &orphan->owner, err);
@@ -89,10 +91,8 @@ static keep_status take_lease(struct orphans *orphans, kp_sql_stmt *stmt, keep_e
 	if (!why)
 		return KEEP_OK;
 	orphans->found++;
-	if (orphans->counts)
-		return KEEP_OK;
 	status = remember(orphans, key.bytes, owner.bytes, err);
-	return status == KEEP_OK
+	return status == KEEP_OK && !orphans->counts
 		       ? kp_check_found(orphans->unit->check, &found, err,
 					"%s is held by somebody %s, and was not given back",
 					orphans->lease->what, why)
@@ -139,18 +139,40 @@ static keep_status give_all_back(void *ctx, kp_sql_conn *conn, keep_error *err)
 	return status;
 }
 
-static keep_status check_one(struct orphans *orphans, keep_error *err)
+/* MENDED_AT_ONCE of them in a transaction, until none is left or none can be given back. */
+static keep_status mend(struct orphans *orphans, size_t from, keep_error *err)
 {
-	kp_home_check *check = orphans->unit->check;
-	size_t from = check->result->count;
+	int64_t before = INT64_MAX;
+	keep_status status = KEEP_OK;
+
+	orphans->counts = true;
+	while (status == KEEP_OK && orphans->found && orphans->found < before) {
+		before = orphans->found;
+		status = kp_check_write(orphans->unit, give_all_back, orphans, err);
+		kp_arena_release(&orphans->arena);
+		orphans->count = 0;
+		orphans->found = 0;
+		if (status == KEEP_OK)
+			status = find_orphans(orphans, err);
+	}
+	orphans->counts = false;
+	if (status == KEEP_OK && !orphans->found)
+		kp_check_mended(orphans->unit->check, KP_ORPHANED_LEASE, orphans->lease->table,
+				from);
+	return status;
+}
+
+static keep_status check_one(struct orphans *orphans, int64_t *found, keep_error *err)
+{
+	size_t from = orphans->unit->check->result->count;
 	keep_status status = find_orphans(orphans, err);
 
+	*found += orphans->found;
 	if (status != KEEP_OK || !orphans->count || !orphans->lease->mend_count ||
 	    orphans->unit->is_damaged)
 		return status;
-	status = kp_check_write(orphans->unit, give_all_back, orphans, err);
-	if (status == KEEP_OK && orphans->found == (int64_t)orphans->count)
-		kp_check_mended(check, KP_ORPHANED_LEASE, orphans->lease->table, from);
+	status = mend(orphans, from, err);
+	kp_check_next(orphans->unit->check);
 	return status;
 }
 
@@ -162,14 +184,14 @@ keep_status kp_check_leases(kp_check_unit *unit, const kp_check_lease *leases, s
 	keep_status status = all.items ? KEEP_OK : kp_fail_memory(err, "what a dead process holds");
 
 	*orphans = 0;
+	kp_check_next(unit->check);
 	for (size_t i = 0; i < count && status == KEEP_OK; i++) {
 		keep_error why = KEEP_ERROR_INIT;
 
 		all.lease = &leases[i];
 		all.count = 0;
 		all.found = 0;
-		status = check_one(&all, &why);
-		*orphans += all.found;
+		status = check_one(&all, orphans, &why);
 		kp_arena_release(&all.arena);
 		if (status == KEEP_OK)
 			continue;

@@ -7,6 +7,8 @@
  * Invariants:
  *   1. Sessions go in the order of their ids, some hundred at a time: one that is made or removed
  *      meanwhile is no finding.
+ *   2. A folder of a session that the registry does not know is told, and never removed: it may be
+ *      what is left of a lost registry, or somebody put it there.
  *
  * Tests: tests/contract/test_home_check_stores.c.
  */
@@ -16,8 +18,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-enum { SESSIONS_AT_ONCE = 200 };
+enum { SESSIONS_AT_ONCE = 200, LOOKS = 3, PAUSE_NS = 50000000 };
 _Static_assert(sizeof((kp_check_place *)0)->id >= KP_SEGMENT_SIZE, "an id fits");
 
 static const kp_check_rule rules[] = {
@@ -118,6 +121,120 @@ static keep_status check_sessions(kp_check_unit *unit, keep_error *err)
 	return status;
 }
 
+/* ---------------------------------------------------------------- folders of nobody */
+
+struct strangers {
+	kp_check_unit *registry;
+	char group[NAME_MAX + 1];
+};
+
+static keep_status is_registered(struct strangers *strangers, const char *name, bool *is,
+				 keep_error *err)
+{
+	kp_check_unit *registry = strangers->registry;
+	int64_t count = 0;
+	keep_status status =
+		kp_home_ask(registry->conn,
+			    kp_check_statement(registry->conn, KP_CHECK_MAILBOX_SESSION_IS_THERE),
+			    keep_bytes_of(name), &count, err);
+
+	*is = count > 0;
+	return status;
+}
+
+/* While one is made its folder is there before its row (session_template.c), and while one is
+   removed the folder goes first: so only what stays is a finding. */
+static keep_status is_strange(struct strangers *strangers, const char *name, bool *is,
+			      keep_error *err)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	char path[PATH_MAX];
+	bool is_known = false, is_there = true, is_made = false;
+	keep_status status = KEEP_OK;
+
+	*is = true;
+	if (kp_check_segment("id", keep_bytes_of(name), NULL) != KEEP_OK)
+		return KEEP_OK;
+	for (int i = 0; i < LOOKS && *is && status == KEEP_OK; i++) {
+		if (i) {
+			(void)nanosleep(&pause, NULL);
+			status = kp_check_unit_renew(strangers->registry, err);
+		}
+		if (status == KEEP_OK)
+			status = is_registered(strangers, name, &is_known, err);
+		(void)snprintf(path, sizeof path, "mailbox/sessions/%s/%s", strangers->group, name);
+		if (status == KEEP_OK && !is_known)
+			status = kp_check_exists(strangers->registry->check, path, &is_there, err);
+		(void)snprintf(path, sizeof path, "mailbox/making/%s+", name);
+		if (status == KEEP_OK && !is_known)
+			status = kp_check_exists(strangers->registry->check, path, &is_made, err);
+		*is = !is_known && is_there && !is_made;
+	}
+	return status;
+}
+
+static keep_status look_at_folder(void *ctx, const char *name, keep_error *err)
+{
+	struct strangers *strangers = ctx;
+	kp_complaint found = {.severity = KEEP_SEVERITY_NOTE, .kind = "unknown_folder"};
+	char file[PATH_MAX];
+	bool is = false;
+	keep_status status = is_strange(strangers, name, &is, err);
+
+	if (status == KEEP_OK)
+		status = kp_check_tell(strangers->registry->check, "sessions", 0, err);
+	if (status != KEEP_OK || !is)
+		return status;
+	(void)snprintf(file, sizeof file, "mailbox/sessions/%s/%s", strangers->group, name);
+	found.file = file;
+	return kp_check_found(strangers->registry->check, &found, err,
+			      "the registry knows no such session: nobody uses what is in there");
+}
+
+static keep_status look_at_group(void *ctx, const char *name, keep_error *err)
+{
+	struct strangers *strangers = ctx;
+	kp_home_check *check = strangers->registry->check;
+	char path[PATH_MAX];
+	keep_error why = KEEP_ERROR_INIT;
+	keep_status status;
+
+	(void)snprintf(strangers->group, sizeof strangers->group, "%s", name);
+	if (snprintf(path, sizeof path, "%s/mailbox/sessions/%s", check->folder, name) >=
+	    (int)sizeof path)
+		return kp_fail(err, KEEP_INVALID, "the path of a folder of sessions is too long");
+	status = kp_home_each_name(path, look_at_folder, strangers, &why);
+	return kp_check_failed(check,
+			       &(kp_complaint){.severity = KEEP_SEVERITY_DAMAGE,
+					       .kind = "damaged_file",
+					       .file = path + strlen(check->folder) + 1},
+			       status, &why, err);
+}
+
+/* Invariant 2. */
+static keep_status check_strangers(kp_check_unit *unit, keep_error *err)
+{
+	struct strangers strangers = {.registry = unit};
+	char path[PATH_MAX];
+	keep_status status = kp_check_path(unit->check, "mailbox/sessions", path, err);
+
+	kp_check_enter(unit->check, "mailbox", "mailbox/sessions");
+	unit->check->result->files--;
+	if (status == KEEP_OK)
+		status = kp_check_unit_renew(unit, err);
+	return status == KEEP_OK ? kp_home_each_name(path, look_at_group, &strangers, err) : status;
+}
+
+/* ---------------------------------------------------------------- all of it */
+
+static keep_status check_of_folder(kp_check_unit *unit, keep_error *err)
+{
+	keep_status status = check_sessions(unit, err);
+
+	/* What a damaged registry says of folders is worth nothing. */
+	return status == KEEP_OK && !unit->is_damaged ? check_strangers(unit, err) : status;
+}
+
 static keep_status check_open(kp_check_unit *unit, keep_error *err)
 {
 	bool is_known = false;
@@ -134,7 +251,7 @@ static keep_status check_open(kp_check_unit *unit, keep_error *err)
 	if (status != KEEP_OK)
 		return status;
 	return unit->check->is_server ? kp_check_sessions_of_server(unit, err)
-				      : check_sessions(unit, err);
+				      : check_of_folder(unit, err);
 }
 
 keep_status kp_check_mailbox(kp_home_check *check, keep_error *err)

@@ -12,6 +12,7 @@
  *   check_leases.c     what a dead process, or one that is late, still holds
  *   check_gateway.c, check_mailbox.c, check_assistant.c, check_engine.c
  *                      what is special to a store
+ *   check_server.c     what only a server can say: its checksums, its B-trees
  *   check_words.c      full text and vectors against what they are made of
  *   check_backups.c    the backups' manifests and files
  *
@@ -35,6 +36,7 @@ typedef struct kp_home_check {
 	keep_check_result *result;
 	size_t room;        /* of result->findings, which are an array of our own until the end */
 	int64_t unnoted;    /* rows since progress was told */
+	int64_t unlisted;   /* since kp_check_next: what can be mended and is only counted */
 	const char *store;  /* what is looked at, for findings and progress */
 	const char *file;   /* below the home, or a schema */
 	size_t kinds_first; /* the first finding about this file */
@@ -57,7 +59,10 @@ void kp_check_enter(kp_home_check *check, const char *store, const char *file);
 /* Add one. More than findings_max of one kind in one file are counted only. */
 keep_status kp_check_found(kp_home_check *check, const kp_complaint *found, keep_error *err,
 			   const char *format, ...) KEEP_MUST_CHECK KEEP_PRINTF(4, 5);
-/* Those of this file, kind and (unless it is NULL) table, from number `from` on, are mended. */
+/* What is found from now on is mended, or not, by itself. */
+void kp_check_next(kp_home_check *check);
+/* Those of this kind and (unless it is NULL) table, from number `from` on, are mended, and those
+   that were only counted since kp_check_next. */
 void kp_check_mended(kp_home_check *check, const char *kind, const char *table, size_t from);
 /* Rows were read: progress now and then, and BUSY when it was cancelled. */
 keep_status kp_check_tell(kp_home_check *check, const char *what, int64_t rows,
@@ -92,6 +97,8 @@ void kp_check_unit_close(kp_check_unit *unit);
 keep_status kp_check_unit_renew(kp_check_unit *unit, keep_error *err) KEEP_MUST_CHECK;
 /* Indexes against their tables, by the database itself. */
 keep_status kp_check_indexes(kp_check_unit *unit, keep_error *err) KEEP_MUST_CHECK;
+/* A server's B-trees, by its extension amcheck where that is there. */
+keep_status kp_check_btrees(kp_check_unit *unit, keep_error *err) KEEP_MUST_CHECK;
 /* The service's version: *is_known is false when its tables are not those of this Keep. */
 keep_status kp_check_version(kp_check_unit *unit, const char *service, bool *is_known,
 			     keep_error *err) KEEP_MUST_CHECK;
@@ -176,6 +183,7 @@ keep_status kp_check_is_there(kp_home_check *check, const char *store, const cha
 /* Is there something of that name below the home? No link is followed. */
 keep_status kp_check_exists(const kp_home_check *check, const char *name, bool *exists,
 			    keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_check_server(kp_home_check *check, keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_check_gateway(kp_home_check *check, keep_error *err) KEEP_MUST_CHECK;
 keep_status kp_check_mailbox(kp_home_check *check, keep_error *err) KEEP_MUST_CHECK;
 /* One session of a folder, as the registry has it: its two files (check_session.c). */

@@ -128,7 +128,10 @@ static keep_status follow(kp_check_unit *unit, const kp_check_rule *rule, keep_e
 	struct looking looking = {.unit = unit, .rule = rule};
 	size_t from = unit->check->result->count;
 	bool stays = true;
-	keep_status status = rule->may_pass ? look_again(&looking, &stays, err) : KEEP_OK;
+	keep_status status;
+
+	kp_check_next(unit->check);
+	status = rule->may_pass ? look_again(&looking, &stays, err) : KEEP_OK;
 
 	if (status == KEEP_OK && stays)
 		status = look(&looking, err);

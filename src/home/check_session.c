@@ -307,6 +307,7 @@ static keep_status check_marks(struct looking *looking, kp_check_unit *unit, kee
 		status = is_registered(looking, &there, err);
 	if (status != KEEP_OK || !is || !there)
 		return status;
+	kp_check_next(check);
 	status =
 		kp_check_found(check, &found, err,
 			       "the session is marked as due, and the registry has no time for it");

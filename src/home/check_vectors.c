@@ -151,6 +151,7 @@ static keep_status check_file(kp_check_unit *unit, keep_assistant *assistant,
 		return kp_check_failed(check, &found, status, &why, err);
 	if (status == KEEP_OK && !is_stale)
 		return status;
+	kp_check_next(check);
 	status = is_stale ? kp_check_found(check, &found, err,
 					   "the file of vectors says what the table does not")
 			  : kp_check_found(check, &found, err, "the file of vectors is damaged: %s",

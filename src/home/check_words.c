@@ -254,6 +254,7 @@ static keep_status check_index(struct words *words, keep_assistant *assistant, k
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status = kp_store_read_whole(&assistant->store, query_words, words, &why);
 
+	kp_check_next(check);
 	if (status == KEEP_CORRUPT)
 		status = kp_check_found(check, &found, err,
 					"the full text index cannot be read: %s", why.message);

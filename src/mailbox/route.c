@@ -115,7 +115,7 @@ static keep_status count_unrouted(const struct routing *routing, kp_lease *lease
 	keep_unrouted_message message = {
 		.channel_type = routing->given->channel_type,
 		.platform_id = routing->given->platform_id,
-		.count = 1,
+		.count = routing->given->unrouted_count > 0 ? routing->given->unrouted_count : 1,
 		.thread_id = routing->given->thread_id,
 		.content = routing->given->content,
 		.first_at = routing->now_ms,

@@ -3,7 +3,7 @@
 -- name: count_unrouted
 -- $6 and $7 are when it came; what came last stays.
 INSERT INTO unrouted_messages VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (channel_type, platform_id) DO UPDATE SET count = unrouted_messages.count + 1,
+ON CONFLICT (channel_type, platform_id) DO UPDATE SET count = unrouted_messages.count + excluded.count,
   thread_id = excluded.thread_id, content = excluded.content,
   first_at = CASE WHEN excluded.first_at < unrouted_messages.first_at THEN excluded.first_at
     ELSE unrouted_messages.first_at END,

@@ -131,7 +131,7 @@ size_t kp_agents_variables(const kp_agents *agents, kp_turn_variable *variables)
 	const char *home = service->folder ? service->folder : service->home;
 	const kp_turn_variable ours[] = {
 		{"KEEP_HOME", keep_bytes_of(home)},
-		{"KEEP_URL", keep_bytes_of(service->http ? kp_http_url(service->http) : NULL)},
+		{"KEEP_URL", keep_bytes_of(service->url)},
 		/* What the manager of services told us is not theirs. */
 		{"NOTIFY_SOCKET", {NULL, 0}},
 		{"WATCHDOG_USEC", {NULL, 0}},

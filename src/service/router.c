@@ -18,6 +18,7 @@
  *
  * Tests: tests/contract/test_service_journey.c.
  */
+#include "gateway/gateway_notes.h"
 #include "gateway/route_match.h"
 #include "service/journey.h"
 
@@ -46,11 +47,21 @@ struct kp_router {
 	resting resting[RESTING_MAX];
 };
 
-/* A message's way: to the session of a folder's agent, or to nobody. */
+/* A message's way: to the session of a folder's agent, to those who are wired to its chat, or to
+   nobody. */
 typedef struct way {
-	bool is_done; /* whoever was wired has it, or nobody will */
 	char session[KEEP_SEGMENT_MAX + 1];
+	bool is_wired;
+	bool has_rules; /* somebody made rules for the chat, which leave this message out */
 } way;
+
+/* Neighbours of one chat that nobody takes: told together. */
+typedef struct nobodies {
+	const keep_message *first; /* NULL: none */
+	size_t count;
+	bool has_rules;
+	int64_t told_to; /* the number of the last one that was told */
+} nobodies;
 
 static int64_t now_ms(void)
 {
@@ -164,64 +175,57 @@ static keep_status gateway_folder(kp_router *router, const keep_message *message
 
 /* ---------------------------------------------------------------- by wirings */
 
-static keep_status write_reason(const kp_router *router, const keep_route_outcome *outcome,
-				bool has_rules, char why[WHY_SIZE])
+static void write_reason(const keep_route_outcome *outcome, char why[WHY_SIZE])
 {
-	if (outcome->count)
-		(void)snprintf(why, WHY_SIZE, "no agent takes it: %.*s",
-			       (int)(outcome->items[0].reason.len > 400
-					     ? 400
-					     : outcome->items[0].reason.len),
-			       outcome->items[0].reason.data ? outcome->items[0].reason.data : "");
-	else if (has_rules)
-		(void)snprintf(why, WHY_SIZE, "no route of its chat matches it");
-	else
-		(void)snprintf(why, WHY_SIZE,
-			       "no route leads anywhere, and no agent is wired to its chat");
-	(void)router;
-	return KEEP_OK;
+	keep_bytes reason = outcome->count ? outcome->items[0].reason : (keep_bytes){NULL, 0};
+
+	(void)snprintf(why, WHY_SIZE, "no agent takes it%s%.*s", reason.len ? ": " : "",
+		       (int)(reason.len > 400 ? 400 : reason.len), reason.data ? reason.data : "");
 }
 
-/* Give it to whoever is wired; *left: nobody is, and the default agent may. */
-static keep_status route_by_wirings(kp_router *router, const keep_message *message, bool has_rules,
-				    bool *left, keep_error *err)
+/* Ask the mailbox; `count`: as how many it is counted when nobody is wired. */
+static keep_status route(kp_router *router, const keep_message *message, size_t count,
+			 keep_memory *memory, keep_route_outcome *outcome, keep_error *err)
 {
-	keep_service *service = router->service;
-	keep_memory memory = KEEP_MEMORY_INIT;
-	keep_route_outcome outcome;
 	keep_buffer content = KEEP_BUFFER_INIT;
-	keep_inbound_route route = {
+	keep_inbound_route what = {
 		.message_id = message->id,
 		.thread_id = message->topic.len ? message->topic : (keep_bytes){NULL, 0},
 		.timestamp = message->timestamp,
+		.unrouted_count = (int64_t)count,
 	};
-	char why[WHY_SIZE];
 	keep_status status = kp_content_of_message(message, &content, err);
 
-	kp_jid_split(message->chat_jid, message->source, &route.channel_type, &route.platform_id);
-	route.content = kp_buffer_bytes(&content);
+	kp_jid_split(message->chat_jid, message->source, &what.channel_type, &what.platform_id);
+	what.content = kp_buffer_bytes(&content);
 	if (status == KEEP_OK)
-		status = keep_mailbox_route(service->mailbox, &route, KEEP_NOW, &memory, &outcome,
-					    err);
-	if (status == KEEP_OK) {
-		for (size_t i = 0; i < outcome.count; i++)
-			if (outcome.items[i].is_taken)
-				kp_agents_look(service->agents, outcome.items[i].session);
-		*left = outcome.is_unrouted && !has_rules && service->agents;
-		if (outcome.taken)
-			kp_count(service, KP_COUNT_ROUTED, 1);
-	}
-	if (status == KEEP_OK && !outcome.taken && !*left) {
-		status = write_reason(router, &outcome, has_rules, why);
-		if (status == KEEP_OK)
-			status = note(router, message, why, err);
-	}
+		status = keep_mailbox_route(router->service->mailbox, &what, KEEP_NOW, memory,
+					    outcome, err);
+	for (size_t i = 0; status == KEEP_OK && i < outcome->count; i++)
+		if (outcome->items[i].is_taken)
+			kp_agents_look(router->service->agents, outcome->items[i].session);
+	if (status == KEEP_OK && outcome->taken)
+		kp_count(router->service, KP_COUNT_ROUTED, 1);
 	keep_buffer_release(&content);
+	return status;
+}
+
+/* Give it to whoever is wired to its chat, and takes it. */
+static keep_status give_to_wired(kp_router *router, const keep_message *message, keep_error *err)
+{
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_route_outcome outcome;
+	char why[WHY_SIZE];
+	keep_status status = route(router, message, 1, &memory, &outcome, err);
+
+	if (status == KEEP_OK && !outcome.taken) {
+		write_reason(&outcome, why);
+		status = note(router, message, why, err);
+	}
 	keep_memory_release(&memory);
 	return status;
 }
 
-/* Nobody is wired, as most chats of a service with one command: that costs no write. */
 static keep_status has_wirings(kp_router *router, const keep_message *message, bool *has,
 			       keep_error *err)
 {
@@ -248,20 +252,50 @@ static keep_status find_way(kp_router *router, const keep_message *message, way 
 {
 	keep_memory memory = KEEP_MEMORY_INIT;
 	keep_bytes folder = {NULL, 0};
-	bool has_rules = false, wired = true;
-	bool left = false;
-	keep_status status = gateway_folder(router, message, &memory, &folder, &has_rules, err);
+	keep_status status =
+		gateway_folder(router, message, &memory, &folder, &out->has_rules, err);
 
-	if (status == KEEP_OK && !folder.len && !has_rules && router->service->agents)
-		status = has_wirings(router, message, &wired, err);
-	if (status == KEEP_OK && !folder.len && wired)
-		status = route_by_wirings(router, message, has_rules, &left, err);
-	if (status == KEEP_OK && !folder.len && (left || !wired))
+	if (status == KEEP_OK && !folder.len)
+		status = has_wirings(router, message, &out->is_wired, err);
+	if (status == KEEP_OK && !folder.len && !out->is_wired && !out->has_rules &&
+	    router->service->agents)
 		folder = KEEP_BYTES(KP_DEFAULT_FOLDER);
 	if (status == KEEP_OK && folder.len)
 		status = kp_places_session(router->places, folder, message, out->session, err);
-	out->is_done = status == KEEP_OK && !folder.len;
 	keep_memory_release(&memory);
+	return status;
+}
+
+/* ---------------------------------------------------------------- nobody */
+
+/* Count and note neighbours that nobody takes. An agent that is wired just now gets them. */
+static keep_status tell_nobodies(kp_router *router, nobodies *left, keep_error *err)
+{
+	const keep_message *last = left->first + (left->count ? left->count - 1 : 0);
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_route_outcome outcome = {.is_unrouted = true};
+	keep_status status = KEEP_OK;
+
+	if (!left->count)
+		return KEEP_OK;
+	if (!left->has_rules)
+		status = route(router, last, left->count, &memory, &outcome, err);
+	for (size_t i = 0; status == KEEP_OK && !outcome.is_unrouted && i < left->count; i++)
+		status = give_to_wired(router, &left->first[i], err);
+	if (status == KEEP_OK && outcome.is_unrouted)
+		status = kp_gateway_note_inputs(
+			router->service->gateway, last->chat_jid, left->first->seq, last->seq,
+			left->has_rules
+				? KEEP_BYTES("no route of its chat matches it")
+				: KEEP_BYTES("no route leads anywhere, and no agent is wired to "
+					     "its chat"),
+			err);
+	if (status == KEEP_OK && outcome.is_unrouted)
+		kp_count(router->service, KP_COUNT_UNROUTED, (int64_t)left->count);
+	keep_memory_release(&memory);
+	if (status == KEEP_OK)
+		left->told_to = last->seq;
+	left->count = 0;
 	return status;
 }
 
@@ -305,29 +339,48 @@ static keep_status post(kp_router *router, const keep_message *message, const ch
 	return status;
 }
 
-/* One message to its end: with an agent, or noted. Else the failure, and the chat waits. */
-static keep_status hand_over(kp_router *router, const keep_message *message, keep_error *err)
+static keep_status give_to_session(kp_router *router, const keep_message *message, way *found,
+				   keep_error *err)
 {
-	way found = {.is_done = false};
-	char why[WHY_SIZE];
-	keep_status status = find_way(router, message, &found, err);
+	keep_status status = post(router, message, found->session, err);
 
-	if (status == KEEP_OK && !found.is_done)
-		status = post(router, message, found.session, err);
-	if (found.session[0] && (status == KEEP_CONFLICT || status == KEEP_NOT_FOUND)) {
+	if (status == KEEP_CONFLICT || status == KEEP_NOT_FOUND) {
 		/* The session was closed or removed since: the next one takes it. */
 		kp_places_forget(router->places);
-		status = find_way(router, message, &found, err);
-		if (status == KEEP_OK && !found.is_done)
-			status = post(router, message, found.session, err);
+		status = find_way(router, message, found, err);
+		if (status == KEEP_OK && found->session[0])
+			status = post(router, message, found->session, err);
 	}
-	if (status == KEEP_OK && found.session[0]) {
-		kp_agents_look(router->service->agents, keep_bytes_of(found.session));
-		if (message->last_error.len)
-			status =
-				keep_gateway_note_input(router->service->gateway, message->chat_jid,
-							message->id, (keep_bytes){NULL, 0}, err);
+	if (status == KEEP_OK)
+		kp_agents_look(router->service->agents, keep_bytes_of(found->session));
+	if (status == KEEP_OK && message->last_error.len) /* it could not, before */
+		status = keep_gateway_note_input(router->service->gateway, message->chat_jid,
+						 message->id, (keep_bytes){NULL, 0}, err);
+	return status;
+}
+
+/* One message to its end: with an agent, among those that nobody takes, or noted. Else the failure,
+   and the chat waits. */
+static keep_status hand_over(kp_router *router, const keep_message *message, nobodies *left,
+			     keep_error *err)
+{
+	way found = {.is_wired = false};
+	char why[WHY_SIZE];
+	keep_status status = find_way(router, message, &found, err);
+	bool is_left = status == KEEP_OK && !found.session[0] && !found.is_wired;
+
+	if (status == KEEP_OK && left->count && (!is_left || left->has_rules != found.has_rules))
+		status = tell_nobodies(router, left, err);
+	if (status == KEEP_OK && is_left) {
+		left->first = left->count ? left->first : message;
+		left->has_rules = found.has_rules;
+		left->count++;
+		return KEEP_OK;
 	}
+	if (status == KEEP_OK && found.session[0])
+		status = give_to_session(router, message, &found, err);
+	else if (status == KEEP_OK)
+		status = give_to_wired(router, message, err);
 	if (!is_final(status))
 		return status;
 	(void)snprintf(why, sizeof why, "it cannot be given to an agent: %.400s", err->message);
@@ -356,25 +409,39 @@ static keep_status hand_over_chat(kp_router *router, const keep_message_list *li
 {
 	keep_bytes jid = list->items[*at].chat_jid;
 	bool stopped = is_resting(router, jid);
+	nobodies left = {.count = 0};
+	keep_error failure = KEEP_ERROR_INIT;
+	const keep_message *failed = NULL;
 	int64_t done = 0;
 
 	for (; *at < list->count && kp_bytes_equal(list->items[*at].chat_jid, jid); (*at)++) {
-		keep_error failure = KEEP_ERROR_INIT;
+		const keep_message *message = &list->items[*at];
+		size_t before = left.count;
 
 		if (stopped || atomic_load(&router->service->stopping))
 			continue;
-		if (hand_over(router, &list->items[*at], &failure) == KEEP_OK) {
-			done = list->items[*at].seq;
-		} else {
-			put_off(router, &list->items[*at], &failure);
+		if (hand_over(router, message, &left, &failure) != KEEP_OK) {
+			bool told = left.first && left.told_to >= left.first->seq;
+
+			failed = before && !told ? left.first : message;
 			stopped = true;
+		} else if (!left.count) {
+			done = message->seq;
 		}
 	}
+	if (!stopped && left.count) {
+		failed = left.first;
+		if (tell_nobodies(router, &left, &failure) == KEEP_OK)
+			failed = NULL;
+	}
+	done = left.told_to > done ? left.told_to : done;
+	if (failed)
+		put_off(router, failed, &failure);
+	else if (done && !stopped)
+		wake_up(router, jid);
 	if (!done)
 		return KEEP_OK;
 	*moved = true;
-	if (!stopped)
-		wake_up(router, jid);
 	return keep_gateway_advance(router->service->gateway, KEEP_BYTES(KP_ROUTER_NAME), jid, done,
 				    NULL, err);
 }

@@ -220,6 +220,10 @@ static keep_status start(keep_service *service, const char *home, keep_error *er
 		status = kp_http_check_options(service, err);
 	if (status == KEEP_OK)
 		status = start_parts(service, err);
+	if (status == KEEP_OK) {
+		service->url = kp_http_url(service->http);
+		status = copy_text(&service->url, err);
+	}
 	if (status == KEEP_OK)
 		atomic_store(&service->is_ready, true);
 	if (status == KEEP_OK)
@@ -281,6 +285,7 @@ void keep_service_stop(keep_service **service, int64_t grace_ms)
 	keep_session_close(&self->session);
 	kp_host_lease_release(&self->lease);
 	release_options(&self->options);
+	kp_free((void *)(uintptr_t)self->url);
 	kp_free(self->folder);
 	kp_free(self->home);
 	kp_free(self);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The example adapter, `make run` and `make tour`: what they show is so, and nothing is left behind."""
+"""The example adapter and `make run`: what they show is so, and nothing is left behind."""
 import json
 import mailbox
 import os
@@ -209,14 +209,6 @@ class RunTest(JourneyTest):
         process.communicate(timeout=SECONDS)
         self.assertNotEqual(process.returncode, 0)
         self.assertEqual(os.listdir(self.folder), [])
-
-    def test_make_tour_shows_the_four_stores(self):
-        status, out, err = self.run_script("tour.sh")
-        self.assertEqual((status, err), (0, ""), out)
-        for text in ("The train is late", "It is ten minutes late", "You ask: Is the train on time?",
-                     "Train to [Köln]".replace("Train", "train"), "s3cret", '"scheduled_for"'):
-            self.assertIn(text, out)
-        self.assertEqual(out.count("(exit status "), 1)  # what is not there is an answer
 
 
 if __name__ == "__main__":
