@@ -16,7 +16,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TELL_EVERY = 512, KEY_MAX = 200, FILE_MAX = 600, ROOM_FIRST = 16, SENTENCE_MAX = 320, LISTED = 100 };
+enum {
+	TELL_EVERY = 512,
+	KEY_MAX = 200,
+	FILE_MAX = 600,
+	ROOM_FIRST = 16,
+	SENTENCE_MAX = 320,
+	LISTED = 100
+};
 enum { LISTED_ALL = 10000 };
 
 const char *keep_severity_name(keep_severity severity)

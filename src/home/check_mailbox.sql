@@ -30,6 +30,12 @@ UPDATE sessions SET due_at = $1 WHERE id = $2 AND due_at IS NULL;
 -- name: mailbox_session_is_due
 SELECT count(*) FROM sessions WHERE id = $1 AND due_at IS NOT NULL;
 
+-- name: session_has_inbound
+SELECT count(*) FROM messages_in WHERE id = $1;
+
+-- name: session_has_outbound
+SELECT count(*) FROM messages_out WHERE id = $1;
+
 -- name: session_is_marked
 SELECT count(*) FROM session_host WHERE marked;
 

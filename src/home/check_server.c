@@ -162,8 +162,7 @@ static keep_status tell_notes(kp_check_unit *unit, keep_error *err)
 {
 	const kp_complaint found = {.severity = KEEP_SEVERITY_NOTE, .kind = FILE_NOTE};
 	int64_t has_checksums = 0, has_amcheck = 0;
-	keep_status status =
-		kp_check_ask(unit->conn, KP_CHECK_HAS_CHECKSUMS, &has_checksums, err);
+	keep_status status = kp_check_ask(unit->conn, KP_CHECK_HAS_CHECKSUMS, &has_checksums, err);
 
 	if (status == KEEP_OK)
 		status = kp_check_ask(unit->conn, KP_CHECK_HAS_AMCHECK, &has_amcheck, err);

@@ -10,7 +10,8 @@
  *      again, after the registry was asked again.
  *   2. The two files are of two moments. What one says of the other is a finding only when it is
  *      there in several looks (check_rules.c).
- *   3. What a session holds is given back by the mailbox itself (kp_session_sweep).
+ *   3. A file of a message is missing only when the message stays.
+ *   4. What a session holds is given back by the mailbox itself (kp_session_sweep).
  *
  * Tests: tests/contract/test_home_check_stores.c.
  */
@@ -22,7 +23,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PAUSE_NS = 50000000 };
+enum { PAUSE_NS = 50000000, LOOKS = 3 };
 #define MISSING_FILE "missing_file"
 
 static const kp_check_lease leases[] = {
@@ -78,6 +79,7 @@ struct looking {
 	char folder[PATH_MAX], below[PATH_MAX];     /* the session's, whole and below the home */
 	char inbound[PATH_MAX], outbound[PATH_MAX]; /* below the home */
 	char beside[PATH_MAX];                      /* outbound.db, whole */
+	bool lacks_files;                           /* one was found missing: it is no prune */
 };
 
 /* ---------------------------------------------------------------- is it there? */
@@ -123,13 +125,45 @@ static keep_status check_file_is_there(struct looking *looking, const char *name
 
 /* ---------------------------------------------------------------- files of messages */
 
-static keep_status check_attachment(struct looking *looking, const char *table, keep_bytes id,
-				    const char *box, keep_bytes name, keep_error *err)
+/* Files go before the rows of their messages (session_prune.c): whose row goes, too, lacks nothing.
+   A connection of its own: the rows are being read. */
+static keep_status stays(struct looking *looking, bool is_inbound, keep_bytes id, bool *is,
+			 keep_error *err)
 {
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	kp_check_unit unit = {.check = looking->check, .guard = looking->folder};
+	int64_t count = 1;
+	bool is_open = false;
+	keep_status status = kp_check_unit_open(&unit, &is_open, err);
+
+	for (int i = 0; i < LOOKS && is_open && count && status == KEEP_OK; i++) {
+		if (i && !looking->lacks_files) {
+			(void)nanosleep(&pause, NULL);
+			status = kp_check_unit_renew(&unit, err);
+		}
+		if (status == KEEP_OK)
+			status = kp_home_ask(
+				unit.conn,
+				kp_check_statement(unit.conn,
+						   is_inbound ? KP_CHECK_SESSION_HAS_INBOUND
+							      : KP_CHECK_SESSION_HAS_OUTBOUND),
+				id, &count, err);
+	}
+	kp_check_unit_close(&unit);
+	*is = count > 0;
+	looking->lacks_files = looking->lacks_files || *is;
+	return status;
+}
+
+static keep_status check_attachment(struct looking *looking, bool is_inbound, keep_bytes id,
+				    keep_bytes name, keep_error *err)
+{
+	const char *table = is_inbound ? "messages_in" : "messages_out";
+	const char *box = is_inbound ? "inbox" : "outbox";
 	kp_complaint found = {
 		.severity = KEEP_SEVERITY_DAMAGE, .kind = MISSING_FILE, .table = table, .key = id};
 	char path[PATH_MAX];
-	bool exists = true;
+	bool exists = true, is_missing = false;
 	keep_status status;
 
 	if (kp_check_file_name("file", name, NULL) != KEEP_OK ||
@@ -138,7 +172,9 @@ static keep_status check_attachment(struct looking *looking, const char *table, 
 		     id.data, (int)name.len, name.data) >= (int)sizeof path)
 		return KEEP_OK;
 	status = kp_check_exists(looking->check, path, &exists, err);
-	if (status != KEEP_OK || exists)
+	if (status == KEEP_OK && !exists)
+		status = stays(looking, is_inbound, id, &is_missing, err);
+	if (status != KEEP_OK || !is_missing)
 		return status;
 	found.file = path;
 	return kp_check_found(looking->check, &found, err, "a file of a message is missing");
@@ -157,7 +193,7 @@ static keep_status check_sent(void *ctx, const void *object, keep_error *err)
 	status = status == KEEP_NO_MEMORY ? kp_fail_memory(err, "a content") : KEEP_OK;
 	for (size_t i = 0; files && files->kind == KP_JSON_ARRAY && i < files->list.count; i++)
 		if (files->list.items[i].kind == KP_JSON_TEXT && status == KEEP_OK)
-			status = check_attachment(ctx, "messages_out", message->id, "outbox",
+			status = check_attachment(ctx, false, message->id,
 						  files->list.items[i].text, err);
 	kp_arena_release(&arena);
 	return status;
@@ -182,8 +218,7 @@ static keep_status check_received(void *ctx, const void *object, keep_error *err
 		if (status == KEEP_OK && path && path->kind == KP_JSON_TEXT && name &&
 		    name->kind == KP_JSON_TEXT && path->text.len > 6 &&
 		    memcmp(path->text.data, "inbox/", 6) == 0)
-			status = check_attachment(ctx, "messages_in", message->id, "inbox",
-						  name->text, err);
+			status = check_attachment(ctx, true, message->id, name->text, err);
 	}
 	kp_arena_release(&arena);
 	return status;

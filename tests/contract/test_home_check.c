@@ -361,6 +361,86 @@ static void writers_beside_it_are_no_false_alarm(void **state)
 	assert_nothing_lives();
 }
 
+/* ---------------------------------------------------------------- more than can be listed */
+
+static void what_is_only_counted_is_mended_with_the_rest(void **state)
+{
+	keep_check_options options = KEEP_CHECK_OPTIONS_INIT;
+	keep_check_result result;
+	keep_error err = KEEP_ERROR_INIT;
+	char home[HOME_URL_MAX];
+	home_filled filled;
+
+	(void)state;
+	make_home(home, &filled);
+	damage(home, "engine", "engine/default.db", "UPDATE folders SET documents = documents + 1");
+	options.findings_max = 1;
+	OK(keep_home_check(home, &options, &result, &err));
+	assert_true(result.unlisted > 0 && result.wrong > result.unlisted);
+	keep_check_result_release(&result);
+	options.repair = true;
+	OK(keep_home_check(home, &options, &result, &err));
+	assert_true(result.unlisted > 0 && result.repaired > result.unlisted);
+	assert_int_equal(result.wrong, 0);
+	keep_check_result_release(&result);
+	must_be_clean(home);
+	assert_nothing_lives();
+}
+
+static void leases_beyond_one_transaction_are_given_back_by_one_repair(void **state)
+{
+	keep_check_result result;
+	char home[HOME_URL_MAX];
+	home_filled filled;
+
+	(void)state;
+	make_home(home, &filled);
+	damage(home, "gateway", "gateway/messages.db",
+	       "INSERT INTO system_messages (group_id, origin, event, created_at, turn_id, "
+	       "lease_owner, lease_until) "
+	       "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2300) "
+	       "SELECT 'main', 'o' || i, 'e', '2026-01-01T00:00:00.000Z', 'turn', 'x', "
+	       "'2026-01-01T00:00:00.000Z' FROM n");
+	check(home, true, &result);
+	must_find(&result, "orphaned_lease", NULL);
+	assert_int_equal(result.wrong, 0);
+	assert_int_equal(result.repaired, 2300);
+	keep_check_result_release(&result);
+	must_be_clean(home);
+	assert_nothing_lives();
+}
+
+/* ---------------------------------------------------------------- of a server alone */
+
+static void an_index_of_a_server_that_lost_an_entry_is_made_anew(void **state)
+{
+	keep_check_result result;
+	char home[HOME_URL_MAX];
+	home_filled filled;
+
+	(void)state;
+	make_home(home, &filled);
+	check(home, false, &result);
+	assert_int_equal(must_find(&result, "file_note", "server")->severity, KEEP_SEVERITY_NOTE);
+	keep_check_result_release(&result);
+	/* Somewhere that the stores' search path does not name. */
+	damage(home, "gateway", NULL,
+	       "CREATE SCHEMA \"Odd one\"; CREATE EXTENSION amcheck SCHEMA "
+	       "\"Odd one\"");
+	must_be_clean(home);
+	/* Nobody knows the index while a row comes. */
+	damage(home, "gateway", NULL,
+	       "UPDATE pg_index SET indisready = FALSE, indisvalid = FALSE WHERE indexrelid = "
+	       "CAST('messages_by_chat_jid_timestamp' AS regclass)");
+	damage(home, "gateway", NULL,
+	       "UPDATE messages SET \"timestamp\" = \"timestamp\" || '' WHERE id = 'm90'");
+	damage(home, "gateway", NULL,
+	       "UPDATE pg_index SET indisready = TRUE, indisvalid = TRUE WHERE indexrelid = "
+	       "CAST('messages_by_chat_jid_timestamp' AS regclass)");
+	must_be_mended(home, "stale_index", "messages_by_chat_jid_timestamp");
+	assert_nothing_lives();
+}
+
 static void a_home_that_is_none_is_not_found(void **state)
 {
 	keep_check_result result;
@@ -382,6 +462,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(an_engines_counts_are_found_and_mended_and_an_unfound_path_stays),
 		cmocka_unit_test(a_row_that_cannot_be_read_is_named_and_stays_and_the_rest_is_read),
 		cmocka_unit_test(writers_beside_it_are_no_false_alarm),
+		cmocka_unit_test(what_is_only_counted_is_mended_with_the_rest),
+		cmocka_unit_test(leases_beyond_one_transaction_are_given_back_by_one_repair),
+	};
+	const struct CMUnitTest servers[] = {
+		cmocka_unit_test(an_index_of_a_server_that_lost_an_entry_is_made_anew),
 	};
 	const struct CMUnitTest folders[] = {
 		cmocka_unit_test(a_flipped_bit_in_each_stores_file_is_found),
@@ -396,8 +481,8 @@ int main(int argc, char **argv)
 	is_server = argc > 1 && strcmp(argv[1], "postgres") == 0;
 	temp_folder_make(&folder);
 	failed = cmocka_run_group_tests(both, NULL, NULL);
-	if (!is_server)
-		failed += cmocka_run_group_tests(folders, NULL, NULL);
+	failed += is_server ? cmocka_run_group_tests(servers, NULL, NULL)
+			    : cmocka_run_group_tests(folders, NULL, NULL);
 	home_servers_drop();
 	temp_folder_remove(&folder);
 	return failed;

@@ -15,6 +15,7 @@
 #include "temp_folder.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -291,11 +292,189 @@ static void a_session_that_the_registry_lets_sleep_is_woken(void **state)
 	home_filled filled;
 
 	(void)state;
-	if (is_server) /* there both are one */
-		return;
 	make_home(home, &filled);
 	damage(home, "mailbox", "mailbox/registry.db", "UPDATE sessions SET due_at = NULL");
 	must_be_mended(home, "stale_counter", filled.session);
+	assert_nothing_lives();
+}
+
+static void a_run_of_a_job_that_a_dead_scheduler_had_is_ended(void **state)
+{
+	const keep_cron_job job = {.job_id = KEEP_BYTES("water"),
+				   .name = KEEP_BYTES("water the plants"),
+				   .cron_expression = KEEP_BYTES("0 9 * * *"),
+				   .job_type = KEEP_BYTES("prompt"),
+				   .prompt = KEEP_BYTES("Water the plants."),
+				   .enabled = true};
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_error err = KEEP_ERROR_INIT;
+	keep_claimed_runs runs = {NULL, 0};
+	keep_assistant *assistant;
+	char home[HOME_URL_MAX];
+	home_filled filled;
+	int64_t next_ms = 0;
+
+	(void)state;
+	make_home(home, &filled);
+	assistant = open_assistant(home);
+	OK(keep_assistant_put_cron_job(assistant, &job, KEEP_NOW, NULL, NULL, &err));
+	OK(keep_assistant_run_now(assistant, job.job_id, KEEP_NOW, NULL, &err));
+	OK(keep_assistant_claim_due(assistant, 1, 600000, KEEP_NOW, &memory, &runs, &next_ms,
+				    &err));
+	assert_int_equal(runs.count, 1);
+	keep_memory_release(&memory);
+	keep_assistant_close(&assistant);
+	setenv("KEEP_ENCRYPTION_KEY", ASSISTANT_KEY, 1);
+	must_be_clean(home); /* its lease lasts */
+	damage(home, "assistant", "assistant/assistant.db",
+	       "UPDATE job_runs SET lease_until = '2026-01-01T00:00:00.000Z', "
+	       "due_at = '2026-01-01T00:00:00.000Z'");
+	must_be_mended(home, "orphaned_lease", "water");
+	unsetenv("KEEP_ENCRYPTION_KEY");
+	assert_nothing_lives();
+}
+
+/* ---------------------------------------------------------------- of a folder alone */
+
+static void make_folders(const char *home, const char *below)
+{
+	char command[2 * HOME_URL_MAX];
+
+	snprintf(command, sizeof command, "mkdir -p '%s/%s'", home, below);
+	assert_int_equal(system(command), 0);
+}
+
+static void a_folder_that_the_registry_does_not_know_is_a_note_and_stays(void **state)
+{
+	static const char *const names[] = {"mailbox/sessions/ada/stranger",
+					    "mailbox/sessions/nobody/other", NULL};
+	keep_check_result result;
+	char home[HOME_URL_MAX], path[2 * HOME_URL_MAX];
+	home_filled filled;
+	struct stat st;
+
+	(void)state;
+	make_home(home, &filled);
+	for (size_t i = 0; names[i]; i++)
+		make_folders(home, names[i]);
+	make_folders(home, "mailbox/sessions/ada/\033[2J");
+	check(home, true, &result);
+	assert_int_equal(result.wrong, 0);
+	for (size_t i = 0; names[i]; i++) {
+		const keep_finding *found = must_find(&result, "unknown_folder", names[i]);
+
+		assert_int_equal(found->severity, KEEP_SEVERITY_NOTE);
+		assert_false(found->can_repair);
+		snprintf(path, sizeof path, "%s/%s", home, names[i]);
+		assert_int_equal(stat(path, &st), 0);
+	}
+	must_find(&result, "unknown_folder", "mailbox/sessions/ada/?[2J");
+	assert_int_equal(result.count, 3); /* no session of the registry is a stranger */
+	keep_check_result_release(&result);
+	assert_nothing_lives();
+}
+
+static void write_file(const char *home, const char *name, const char *text)
+{
+	char path[3 * HOME_URL_MAX];
+	FILE *file;
+
+	snprintf(path, sizeof path, "%s/%s", home, name);
+	file = fopen(path, "w");
+	CHECK(file && fputs(text, file) >= 0 && fclose(file) == 0, "%s", path);
+}
+
+static void a_file_that_a_message_names_is_missed(void **state)
+{
+	char home[HOME_URL_MAX], folder_of[2 * HOME_URL_MAX], file[3 * HOME_URL_MAX], box[16];
+	home_filled filled;
+
+	(void)state;
+	make_home(home, &filled);
+	snprintf(folder_of, sizeof folder_of, "mailbox/sessions/ada/%s", filled.session);
+	snprintf(file, sizeof file, "%s/inbound.db", folder_of);
+	damage(home, NULL, file,
+	       "UPDATE messages_in SET content = '{\"text\":\"see\",\"attachments\":[{\"name\":"
+	       "\"a.txt\",\"type\":\"text\",\"localPath\":\"inbox/x/a.txt\"}]}', id = 'in-1' "
+	       "WHERE seq = (SELECT max(seq) FROM messages_in)");
+	snprintf(file, sizeof file, "%s/outbound.db", folder_of);
+	damage(home, NULL, file,
+	       "UPDATE messages_out SET content = '{\"files\":[\"b.txt\"]}' WHERE seq = "
+	       "(SELECT max(seq) FROM messages_out)");
+	for (int i = 0; i < 2; i++) {
+		snprintf(box, sizeof box, "%s", i ? "b.txt" : "in-1/a.txt");
+		must_stay(home, "missing_file", box, KEEP_SEVERITY_DAMAGE);
+	}
+	snprintf(file, sizeof file, "%s/inbox/in-1", folder_of);
+	make_folders(home, file);
+	snprintf(file, sizeof file, "%s/inbox/in-1/a.txt", folder_of);
+	write_file(home, file, "here");
+	{
+		keep_check_result result;
+
+		check(home, false, &result);
+		assert_null(find(&result, "missing_file", "a.txt"));
+		must_find(&result, "missing_file", "b.txt");
+		keep_check_result_release(&result);
+	}
+	assert_nothing_lives();
+}
+
+/* The path of the one file of vectors, which a search has made. */
+static void find_by_vector(const char *home, char path[2 * HOME_URL_MAX])
+{
+	const float wanted[DIMENSIONS] = {1, 2, 3, 4};
+	keep_search_query query = {.vector = {(const char *)wanted, sizeof wanted},
+				   .model = KEEP_BYTES("m"),
+				   .limit = 3};
+	keep_assistant *assistant = open_assistant(home);
+	keep_search_matches matches = {.count = 0};
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_error err = KEEP_ERROR_INIT;
+	glob_t names;
+
+	OK(keep_assistant_find(assistant, &query, &memory, &matches, &err));
+	assert_int_equal(matches.count, 3);
+	keep_memory_release(&memory);
+	keep_assistant_close(&assistant);
+	snprintf(path, 2 * HOME_URL_MAX, "%s/assistant/assistant.db-*.vectors", home);
+	assert_int_equal(glob(path, 0, NULL, &names), 0);
+	assert_int_equal(names.gl_pathc, 1);
+	snprintf(path, 2 * HOME_URL_MAX, "%s", names.gl_pathv[0]);
+	globfree(&names);
+}
+
+static void a_damaged_file_of_vectors_is_removed_and_made_anew(void **state)
+{
+	char home[HOME_URL_MAX], path[2 * HOME_URL_MAX], again[2 * HOME_URL_MAX];
+	home_filled filled;
+	struct stat st;
+
+	(void)state;
+	make_home(home, &filled);
+	fill_assistant(home);
+	setenv("KEEP_ENCRYPTION_KEY", ASSISTANT_KEY, 1);
+	find_by_vector(home, path);
+	must_be_clean(home);
+	for (int i = 0; i < 4; i++) {
+		static const int divisors[] = {1, 2, 3, 50};
+		unsigned char byte = 0;
+		int fd = open(path, O_RDWR | O_CLOEXEC);
+		off_t at;
+
+		CHECK(fd >= 0 && fstat(fd, &st) == 0, "%s", path);
+		at = (st.st_size - 1) / divisors[i];
+		assert_int_equal(pread(fd, &byte, 1, at), 1);
+		byte ^= 16;
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+		close(fd);
+		must_be_mended(home, "stale_vectors", ".vectors");
+		assert_int_equal(stat(path, &st), -1);
+		find_by_vector(home, again);
+		assert_string_equal(path, again);
+		must_be_clean(home);
+	}
+	unsetenv("KEEP_ENCRYPTION_KEY");
 	assert_nothing_lives();
 }
 
@@ -310,13 +489,21 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_filled_assistant_is_clean_when_its_key_is_given),
 		cmocka_unit_test(a_broken_audit_chain_is_found_and_stays),
 		cmocka_unit_test(a_stale_full_text_index_and_counts_of_vectors_are_made_anew),
+		cmocka_unit_test(a_run_of_a_job_that_a_dead_scheduler_had_is_ended),
+	};
+	const struct CMUnitTest folders[] = {
 		cmocka_unit_test(a_session_that_the_registry_lets_sleep_is_woken),
+		cmocka_unit_test(a_folder_that_the_registry_does_not_know_is_a_note_and_stays),
+		cmocka_unit_test(a_file_that_a_message_names_is_missed),
+		cmocka_unit_test(a_damaged_file_of_vectors_is_removed_and_made_anew),
 	};
 	int failed;
 
 	is_server = argc > 1 && strcmp(argv[1], "postgres") == 0;
 	temp_folder_make(&folder);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	if (!is_server)
+		failed += cmocka_run_group_tests(folders, NULL, NULL);
 	home_servers_drop();
 	temp_folder_remove(&folder);
 	return failed;
