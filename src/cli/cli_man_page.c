@@ -78,7 +78,8 @@ static const char ending[] =
 	"*KEEP\\_ENCRYPTION\\_KEY, ENCRYPTION\\_KEY*\n\tThe keys of secrets, newest first, with "
 	"commas between them; the first of the two that is there stands in for vault.key.\n\n"
 	"*AWS\\_ACCESS\\_KEY\\_ID, AWS\\_SECRET\\_ACCESS\\_KEY, AWS\\_REGION, "
-	"AWS\\_ENDPOINT\\_URL*\n\tFor backups in a bucket.\n\n"
+	"AWS\\_DEFAULT\\_REGION, AWS\\_ENDPOINT\\_URL*\n\tFor backups in a bucket. The "
+	"second region is asked for where the first is not there.\n\n"
 	"*USER, LOGNAME*\n\tThe name in *keep chat* when --chat gives none.\n\n"
 	"*TMPDIR*\n\tWhere *keep restore* puts what it downloads.\n\n"
 	"*TZDIR*\n\tWhere time zones are, instead of /usr/share/zoneinfo.\n\n"
@@ -95,6 +96,8 @@ static const char ending[] =
 /* Text in which nothing is markup. */
 static void put_plain(const char *text)
 {
+	if (*text == '-')
+		putchar('\\');
 	for (; *text; text++) {
 		if (*text == '_' || *text == '*' || *text == '\\' || *text == '<' || *text == '#')
 			putchar('\\');

@@ -74,7 +74,8 @@ const cli_command cli_commands[] = {
 	 .sentence = "Be the host of a home: accept, route, answer, deliver, keep schedules.",
 	 .more = "Messages come in and deliveries go out over HTTP, at 127.0.0.1:7400 or where "
 		 "--listen says; port 0 is any free one, and what it is is the first line of the "
-		 "output. COMMAND, run by the shell, answers for sessions whose agent group names "
+		 "output. The --agent COMMAND, run by the shell, answers for sessions whose agent "
+		 "group names "
 		 "no agent_provider: as `keep agent` runs it, with --agent-text for the text "
 		 "alone, --agents so many at once (4), --agent-seconds each (600). One host "
 		 "per home: a second one waits and takes over when the first one ends or dies. "

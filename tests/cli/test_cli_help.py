@@ -179,7 +179,7 @@ class Help(CliTest):
             self.assertIn(usage.strip()[len("keep " + command):], page)
             for name in re.findall(r"--[a-z0-9][a-z0-9-]*", usage):
                 option = rf"(?<![\w-]){name}(?![\w-])"
-                self.assertRegex(text.replace(usage, ""), option, command)
+                self.assertTrue(re.search(option, text.replace(usage, "")), (command, name))
                 self.assertGreater(len(re.findall(option, section)), 1, (command, name))
                 self.assertGreater(len(re.findall(option, page)), 1, (command, name))
             for line in text.splitlines():
@@ -194,7 +194,7 @@ class Help(CliTest):
             names |= set(re.findall(r'"((?:KEEP|AWS)_[A-Z_]+|ENCRYPTION_KEY)"', text))
         self.assertGreater(len(names), 15)
         for name in names - NOT_FOR_USERS:
-            self.assertRegex(man, rf"(?<!\w){name}(?!\w)")
+            self.assertTrue(re.search(rf"(?<!\w){name}(?!\w)", man), name)
         for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGPIPE"):
             self.assertIn(name, man)
 
@@ -203,7 +203,7 @@ class Help(CliTest):
         self.ok("init", "home")
         self.ok("engine", "set", "home", "a", "b")
         self.ok("gateway", "put_message", "home", "t:a", "1", "hi")
-        self.ok("assistant", "list_conversations", "home")
+        self.ok("assistant", "add_conversation", "home", "webui", "ada")
         self.ok("chat", "home", "--agent", "cat", "--once", "hi", "--chat", "terminal:a")
         for place in os.listdir(os.path.join(self.folder, "home")):
             self.assertIn(f"HOME/{place}", man)
