@@ -10,14 +10,20 @@ Looks at README.md, ARCHITECTURE.md, STYLE.md, CHANGELOG.md, docs/**/*.md and sr
 3. a block tagged `c` compiles (a block without main() is wrapped when it holds statements);
 4. blocks tagged `sh` run, all of one page in order, in one empty folder, with `set -eu` and the folder of
    COMMAND first in PATH. A block tagged `text` directly after one is its exact output; a line `…` stands
-   for any lines, and `…` inside a line for any characters.
+   for any lines, and `…` inside a line for any characters. Nothing that a block started may outlive the page;
+5. a command of Keep's (`keep …`, `make …`) stands in a block that runs, or, where it is named in a sentence, a
+   table, or an indented block, has a store, verb or command that there is, and options that it takes;
+6. each page of docs/ is named in docs/README.md, and README.md in the root is at most 200 lines.
 
-A block tagged `c no-check` or `sh no-check` is left alone: the reason belongs beside it.
+A block tagged `sh no-check: REASON` does not run; its commands are held by 5. `c no-check: REASON` is left alone.
+--list-unchecked prints them all.
 """
 import argparse
 import os
 import pathlib
 import re
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,7 +35,8 @@ COMPILE = ["cc", "-std=c17", "-D_GNU_SOURCE", "-fsyntax-only", "-Wall", "-Wextra
 FOLDERS = ("src", "include", "tools", "tests", "docs", "schema", "bench", "fuzz", "bindings", "console")
 ENDINGS = (".c", ".h", ".md", ".py", ".sh", ".sql", ".rec", ".build", ".txt")
 PATH_IN_TICKS = re.compile(r"[\w.-]+(?:/[\w.*{},-]+)*/?")
-SECONDS_MAX = 60
+SECONDS_MAX = 120
+README_LINES_MAX = 200
 
 
 class Page:
@@ -123,10 +130,27 @@ def output_fits(expected, found):
     return re.fullmatch("".join(parts), found if found.endswith("\n") or not found else found + "\n")
 
 
+def left_behind(folder):
+    """Processes that still work in the folder: their numbers, each ended."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if pathlib.Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+                os.kill(int(entry.name), signal.SIGKILL)
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
 def run_shell(page, command):
     """All `sh` blocks of a page in one folder; each in a shell of its own, so that each is seen alone."""
-    with tempfile.TemporaryDirectory(prefix="keep-docs-") as folder:
-        environment = dict(os.environ, HOME=folder, LC_ALL="C.UTF-8")
+    if not any(tag == "sh" for _, tag, _ in page.blocks):
+        return
+    with tempfile.TemporaryDirectory(prefix="keep-docs-", ignore_cleanup_errors=True) as folder:
+        folder = os.path.realpath(folder)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KEEP_")}
+        environment.update(HOME=folder, LC_ALL="C.UTF-8")
         if command:
             environment["PATH"] = f"{pathlib.Path(command).resolve().parent}:{environment['PATH']}"
         for index, (start, tag, text) in enumerate(page.blocks):
@@ -144,6 +168,101 @@ def run_shell(page, command):
                 page.say(start, f"exit status {run.returncode}:\n{run.stdout}{run.stderr}")
             elif after[1] == "text" and not output_fits(after[2], run.stdout):
                 page.say(after[0], f"the output is another one:\n{run.stdout}")
+        if left_behind(folder):
+            page.say(1, "a process that a block started is still there after the last one")
+
+
+class Help:
+    """What `keep help …` says of a command, asked once for each."""
+
+    def __init__(self, command, root):
+        self.command, self.texts = pathlib.Path(command).resolve(), {}
+        makefile = root / "Makefile"
+        self.targets = set(re.findall(r"^([a-z0-9_-]+):", makefile.read_text(encoding="utf-8"), re.M)
+                           if makefile.exists() else ())
+
+    def of(self, *words):
+        """The help's text; None: there is no such command."""
+        if words not in self.texts:
+            run = subprocess.run([self.command, "help", *words], capture_output=True, text=True,
+                                 timeout=SECONDS_MAX, stdin=subprocess.DEVNULL)
+            self.texts[words] = None if run.returncode else run.stdout
+        return self.texts[words]
+
+    def fault(self, words):
+        """What is wrong with a command's words, the first of which is `keep`; None: nothing."""
+        name = words[1] if len(words) > 1 else ""
+        if not re.fullmatch(r"[a-z]+", name):
+            return None  # keep …, keep STORE VERB, keep --help
+        text = self.of(name)
+        if text is None:
+            return f"there is no keep {name}"
+        if "\nVerbs:\n" in text and len(words) > 2 and re.fullmatch(r"[a-z][a-z_-]*", words[2]):
+            text = self.of(name, words[2])
+            if text is None:
+                return f"there is no keep {name} {words[2]}"
+        for word in words[2:]:
+            if word == "--":
+                break
+            option = re.match(r"\[?--([a-z][a-z0-9_-]*)", word)
+            if not option:
+                continue
+            # What has a place may be named, too.
+            names = rf"--{option[1].replace('_', '-')}(?![\w-])|^  {option[1].replace('-', '_').upper()} "
+            if not re.search(names, text + " --help", re.M):
+                return f"keep {name} has no option --{option[1]}"
+        return None
+
+
+def words_of(text):
+    try:
+        return shlex.split(text)
+    except ValueError:  # an apostrophe of a sentence
+        return text.split()
+
+
+def named_commands(page):
+    """(line, words) of every command of ours that no block of the page runs."""
+    for number, line in page.prose:
+        indented = re.match(r" {4,}((?:keep|make) .*)", line)
+        if indented:
+            yield number, words_of(re.split(r" {3,}| # ", indented[1])[0])
+        for text in re.findall(r"`((?:keep|make) [^`]+)`", line):
+            yield number, words_of(text)
+    for start, tag, text in page.blocks:
+        if tag.startswith("sh no-check"):
+            for line in text.splitlines():
+                for match in re.finditer(r"(?:^|[|(;] *)((?:keep|make) [^|;)]*)", line):
+                    yield start, words_of(match[1])
+
+
+def check_commands(page, says):
+    for number, words in named_commands(page):
+        if words[0] == "make":
+            if says.targets and re.fullmatch(r"[a-z]+", words[1]) and words[1] not in says.targets:
+                page.say(number, f"the Makefile has no target {words[1]}")
+        elif says.fault(words):
+            page.say(number, says.fault(words))
+
+
+def check_tags(page):
+    for start, tag, _ in page.blocks:
+        if "no-check" in tag and not re.fullmatch(r"(sh|c) no-check: \S.*", tag):
+            page.say(start, "why is it not checked? the tag is `sh no-check: REASON`")
+        if re.search(r"^\$? ?keep ", _, re.M) and tag.split(" ")[0] not in ("sh", "c", "text"):
+            page.say(start, "commands of Keep's stand in a block tagged sh")
+
+
+def check_index(root):
+    """docs/README.md names every page of docs/."""
+    index = root / "docs" / "README.md"
+    if not index.exists():
+        return
+    text = index.read_text(encoding="utf-8")
+    for path in sorted((root / "docs").rglob("*.md")):
+        name = str(path.relative_to(root / "docs"))
+        if path != index and not name.startswith("decisions/0") and f"]({name})" not in text:
+            yield f"docs/README.md: does not name {name}"
 
 
 def known_names(root):
@@ -152,7 +271,7 @@ def known_names(root):
     # The one list of statuses makes its names with ##.
     names |= {f"KEEP_{name}" for name in re.findall(r"\bX\(([A-Z_]+), *\d+", text)}
     # What tests and builds read from the environment, and the build's own definitions.
-    for path in [root / "meson.build", *sorted((root / "tests").rglob("*.sh")),
+    for path in [root / "meson.build", root / "dist" / "keep.service", *sorted((root / "tests").rglob("*.sh")),
                  *sorted((root / "tests").rglob("*.[ch]")), *sorted((root / "src").rglob("*.[ch]"))]:
         if path.exists():
             names |= set(re.findall(r"\bKEEP_[A-Z0-9_]+", path.read_text(encoding="utf-8")))
@@ -168,6 +287,7 @@ def main():
     parser.add_argument("--root", type=pathlib.Path,
                         default=pathlib.Path(__file__).resolve().parent.parent)
     parser.add_argument("--keep", help="the command `keep`; without it no `sh` block runs")
+    parser.add_argument("--list-unchecked", action="store_true", help="print the blocks that do not run, and why")
     parser.add_argument("files", nargs="*", type=pathlib.Path)
     options = parser.parse_args()
     root = options.root.resolve()
@@ -176,11 +296,23 @@ def main():
                           *sorted((root / "src").rglob("README.md"))] if path.exists()]
     known = known_names(root)
     file_names = {path.name for folder in FOLDERS for path in (root / folder).rglob("*")}
-    bad = []
+    bad = list(check_index(root))
+    says = Help(options.keep, root) if options.keep else None
     for path in paths:
         page = Page(root, path)
+        if options.list_unchecked:
+            for start, tag, _ in page.blocks:
+                if "no-check" in tag:
+                    print(f"{page.name}:{start}: {tag}")
+            continue
         check_paths(page, file_names)
         check_names(page, known)
+        check_tags(page)
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if path == root / "README.md" and lines > README_LINES_MAX:
+            page.say(lines, f"longer than {README_LINES_MAX} lines")
+        if says:
+            check_commands(page, says)
         for start, tag, text in page.blocks:
             if tag == "c":
                 check_c(page, start, text)

@@ -122,8 +122,7 @@ static keep_status open_log(kp_backup_job *job, const kp_item *item, const kp_sq
 		status = kp_sqlite_raw_read(&source->raw, header, sizeof header, 0, err);
 	source->map.is_sealed = status == KEEP_OK && source->map.count > 0 &&
 				kp_seal_header(header, &page_bytes, &reserved) &&
-				reserved == KP_SEAL_BYTES &&
-				page_bytes == source->map.page_bytes;
+				reserved == KP_SEAL_BYTES && page_bytes == source->map.page_bytes;
 	return status;
 }
 

@@ -21,7 +21,7 @@
 #include "keep/gateway.h"
 #include "keep/log.h"
 #include "keep/service.h"
-#include "service/service.h"
+#include "service/host.h"
 
 #include <curl/curl.h>
 #include <fcntl.h>

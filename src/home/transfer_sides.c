@@ -163,9 +163,10 @@ static keep_status identify_server(kp_home_side *side, keep_error *err)
 static keep_status lock_server(kp_home_side *side, keep_error *err)
 {
 	int64_t is_ours = 0;
-	keep_status status = kp_home_ask(
-		side->conn, "SELECT length(set_config('lock_timeout', '" LOCK_MS "', false))::bigint",
-		(keep_bytes){.data = NULL}, &is_ours, err);
+	keep_status status = kp_home_ask(side->conn,
+					 "SELECT length(set_config('lock_timeout', '" LOCK_MS
+					 "', false))::bigint",
+					 (keep_bytes){.data = NULL}, &is_ours, err);
 
 	if (status == KEEP_OK)
 		status = kp_home_ask(

@@ -12,7 +12,7 @@
  * Threads: a queue and seats are guarded by who owns them, which is said at each.
  */
 #include "service/agent_turn.h"
-#include "service/service.h"
+#include "service/host.h"
 
 /* ---------------------------------------------------------------- which is next (agent_queue.c)
  *

@@ -252,9 +252,11 @@ static keep_status send_item(keep_service *service, const speaker *who, const ke
 	if (status == KEEP_OK)
 		status = kp_text_of_content(item, who->session, &text, &more, err);
 	if (status == KEEP_OK)
-		status = kp_buffer_append_format(&back, err, "%" KP_PRI " %lld %" KP_PRI,
+		status = kp_buffer_append_format(&back, err, "%" KP_PRI " %lld ",
 						 KP_ARG(who->session),
-						 (long long)item->attempts + 1, KP_ARG(item->key));
+						 (long long)item->attempts + 1);
+	if (status == KEEP_OK) /* whole, however long it is */
+		status = kp_buffer_append(&back, item->key, err);
 	message.content = text.len ? kp_buffer_bytes(&text) : KEEP_BYTES("");
 	message.attachments = more.len ? kp_buffer_bytes(&more) : (keep_bytes){NULL, 0};
 	message.return_to = kp_buffer_bytes(&back);

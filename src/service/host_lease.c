@@ -17,7 +17,7 @@
  * Tests: tests/contract/test_service_lease.c.
  */
 #include "home/home_private.h"
-#include "service/service.h"
+#include "service/host.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -14,18 +14,18 @@
  *   http_events.c    GET /v1/events
  *   http_trace.c     GET /v1/trace
  *
- * libmicrohttpd's threads read requests and write answers and never wait for a store: each request is
- * suspended and given to a worker.
+ * libmicrohttpd's threads read requests and write answers and never wait for a store: each request
+ * is suspended and given to a worker.
  *
  * Threads: a request belongs to one thread at a time.
  */
-#include "service/service.h"
+#include "service/host.h"
 
 struct MHD_Connection;
 
 /* Who asks. */
 typedef struct kp_account {
-	bool is_anonymous; /* loopback, and there is no account */
+	bool is_anonymous;  /* loopback, and there is no account */
 	keep_access access; /* else: of its token; lives in `memory` */
 	keep_memory memory;
 } kp_account;
@@ -33,7 +33,7 @@ typedef struct kp_account {
 #define KP_HTTP_HEADERS_MAX 6
 
 typedef struct kp_reply {
-	int status; /* 200, 404, … */
+	int status;       /* 200, 404, … */
 	const char *type; /* NULL: application/json */
 	keep_buffer body;
 	struct {
@@ -58,7 +58,8 @@ struct kp_request {
 	struct kp_route_state *state; /* http_server.c's */
 };
 
-/* The value of a header, or of a parameter of the query; NULL: none. Valid as long as the request. */
+/* The value of a header, or of a parameter of the query; NULL: none. Valid as long as the request.
+ */
 const char *kp_request_header(const kp_request *request, const char *name);
 const char *kp_request_parameter(const kp_request *request, const char *name);
 
@@ -92,21 +93,21 @@ void kp_problem(kp_reply *reply, int status, const keep_error *err);
 
 /* ---------------------------------------------------------------- http_accounts.c, access.c */
 
-/* What is remembered of accounts for a second, and how often passwords were tried. Opened before HTTP
-   starts (service->accounts), closed after it stopped. */
+/* What is remembered of accounts for a second, and how often passwords were tried. Opened before
+   HTTP starts (service->accounts), closed after it stopped. */
 keep_status kp_accounts_open(kp_accounts **out, keep_error *err) KEEP_MUST_CHECK;
 void kp_accounts_close(kp_accounts **accounts);
 /* Whether this home has an account at all (cached for a second). Also before kp_accounts_open. */
 keep_status kp_accounts_exist(keep_service *service, bool *exist, keep_error *err) KEEP_MUST_CHECK;
 /* Who asks: by Authorization: Bearer, or the query's access_token on /v1/events alone. DENIED with
-   *http_status 401 or 403. */
+ *http_status 401 or 403. */
 keep_status kp_account_identify(kp_request *request, kp_door door, int *http_status,
 				keep_error *err) KEEP_MUST_CHECK;
 /* The same of a token (absent: nobody said), into request->account. */
 keep_status kp_account_of_token(kp_request *request, keep_bytes token, kp_door door,
 				int *http_status, keep_error *err) KEEP_MUST_CHECK;
-/* What the account may by now, in `memory`; *good false: its token ran out, it was disabled, or it is
-   anonymous and there are accounts by now. For what is open for long; cached for a second. */
+/* What the account may by now, in `memory`; *good false: its token ran out, it was disabled, or it
+   is anonymous and there are accounts by now. For what is open for long; cached for a second. */
 keep_status kp_account_renew(keep_service *service, const kp_account *account, keep_memory *memory,
 			     keep_access *out, bool *good, keep_error *err) KEEP_MUST_CHECK;
 /* An operator calls this: when it changes accounts, nothing that is remembered of them holds. */
@@ -138,18 +139,19 @@ bool kp_access_filters(const kp_account *account, const kp_operation_store *stor
 keep_status kp_access_row(kp_request *request, const kp_operation_store *store,
 			  const kp_operation *operation, const kp_json *row, bool *may,
 			  keep_error *err) KEEP_MUST_CHECK;
-/* May the account see what is said in this chat? By the folders of its groups and of the message. */
+/* May the account see what is said in this chat? By the folders of its groups and of the message.
+ */
 keep_status kp_access_chat(keep_service *service, const kp_account *account, keep_bytes chat_jid,
 			   keep_bytes group_folder, bool *may, keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- http_events.c */
 
 typedef struct kp_events kp_events;
-keep_status kp_events_start(keep_service *service, kp_events **out, keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_events_start(keep_service *service, kp_events **out,
+			    keep_error *err) KEEP_MUST_CHECK;
 void kp_events_stop(kp_events **events);
 /* GET /v1/events, on libmicrohttpd's thread or a worker: queues a response that lasts. */
-keep_status kp_events_open(kp_events *events, kp_request *request,
-			   keep_error *err) KEEP_MUST_CHECK;
+keep_status kp_events_open(kp_events *events, kp_request *request, keep_error *err) KEEP_MUST_CHECK;
 
 /* ---------------------------------------------------------------- http_calls.c */
 

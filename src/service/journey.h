@@ -10,7 +10,7 @@
  *
  * Threads: a kp_places belongs to one thread; the rest is constant or the caller's.
  */
-#include "service/service.h"
+#include "service/host.h"
 
 /* The folder of the agent that answers where nothing else says who does. */
 #define KP_DEFAULT_FOLDER "main"
@@ -25,8 +25,12 @@ keep_status kp_post_id(keep_bytes chat_jid, int64_t seq, char out[KP_POST_ID_SIZ
 /* The seq of such an id when it is of that chat; else 0. */
 int64_t kp_post_id_seq(keep_bytes id, keep_bytes chat_jid);
 
+/* Append each of them, whole: KP_ARG is for messages and cuts what is long. */
+keep_status kp_append_all(keep_buffer *out, const keep_bytes *parts, size_t count,
+			  keep_error *err) KEEP_MUST_CHECK;
+
 /* "telegram:42" is the chat 42 on telegram; a jid without a colon is a chat of that name on the
-   channel `source`. */
+   channel `source`. No chat is on the channel "agent": that is a mailbox's word for agents. */
 void kp_jid_split(keep_bytes jid, keep_bytes source, keep_bytes *channel_type,
 		  keep_bytes *platform_id);
 /* The way back: the jid of a chat of the gateway; *channel is where its deliveries go. Lives in

@@ -58,14 +58,31 @@ int64_t kp_post_id_seq(keep_bytes id, keep_bytes chat_jid)
 		       : 0;
 }
 
+keep_status kp_append_all(keep_buffer *out, const keep_bytes *parts, size_t count, keep_error *err)
+{
+	keep_status status = KEEP_OK;
+
+	for (size_t i = 0; i < count && status == KEEP_OK; i++)
+		if (parts[i].len)
+			status = kp_buffer_append(out, parts[i], err);
+	return status;
+}
+
+/* "agent" as a chat's channel would have its answers sent to agents. */
+static bool is_agents(keep_bytes channel_type)
+{
+	return kp_bytes_equal(channel_type, KEEP_BYTES("agent"));
+}
+
 void kp_jid_split(keep_bytes jid, keep_bytes source, keep_bytes *channel_type,
 		  keep_bytes *platform_id)
 {
 	const char *colon = jid.len ? memchr(jid.data, ':', jid.len) : NULL;
 
-	*channel_type = source.len ? source : KEEP_BYTES("chat");
+	*channel_type = source.len && !is_agents(source) ? source : KEEP_BYTES("chat");
 	*platform_id = jid;
-	if (!colon || colon == jid.data || colon + 1 == jid.data + jid.len)
+	if (!colon || colon == jid.data || colon + 1 == jid.data + jid.len ||
+	    is_agents((keep_bytes){jid.data, (size_t)(colon - jid.data)}))
 		return;
 	*channel_type = (keep_bytes){jid.data, (size_t)(colon - jid.data)};
 	*platform_id = (keep_bytes){colon + 1, jid.len - channel_type->len - 1};
@@ -88,8 +105,8 @@ keep_status kp_jid_find(keep_gateway *gateway, keep_bytes channel_type, keep_byt
 			keep_memory *memory, keep_bytes *jid, keep_bytes *channel, keep_error *err)
 {
 	keep_buffer text = KEEP_BUFFER_INIT;
-	keep_status status = kp_buffer_append_format(&text, err, "%" KP_PRI ":%" KP_PRI,
-						     KP_ARG(channel_type), KP_ARG(platform_id));
+	const keep_bytes parts[] = {channel_type, KEEP_BYTES(":"), platform_id};
+	keep_status status = kp_append_all(&text, parts, KP_COUNT(parts), err);
 
 	*channel = (keep_bytes){NULL, 0};
 	if (status == KEEP_OK)
@@ -146,9 +163,11 @@ keep_status kp_content_of_message(const keep_message *message, keep_buffer *out,
 
 static bool is_text_alone(const kp_json *content)
 {
+	const kp_json *text =
+		content->kind == KP_JSON_OBJECT ? kp_json_member(content, "text") : NULL;
+
 	return content->kind == KP_JSON_TEXT ||
-	       (content->kind == KP_JSON_OBJECT && content->list.count == 1 &&
-		kp_json_member(content, "text"));
+	       (text && text->kind == KP_JSON_TEXT && content->list.count == 1);
 }
 
 /* [{"type":"content","content":{…}},{"type":"file","name":…,"session":…,"message_id":…}] */

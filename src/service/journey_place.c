@@ -185,14 +185,12 @@ static keep_status hash_place(keep_bytes folder, const keep_message *message,
 			      unsigned char out[KP_SHA256_SIZE], keep_error *err)
 {
 	keep_buffer text = KEEP_BUFFER_INIT;
-	keep_status status =
-		kp_buffer_append_format(&text, err, "%zu %zu %zu %" KP_PRI, folder.len,
-					message->chat_jid.len, message->source.len, KP_ARG(folder));
+	const keep_bytes parts[] = {folder, message->chat_jid, message->source, message->topic};
+	keep_status status = kp_buffer_append_format(&text, err, "%zu %zu %zu ", folder.len,
+						     message->chat_jid.len, message->source.len);
 
 	if (status == KEEP_OK)
-		status = kp_buffer_append_format(&text, err, "%" KP_PRI "%" KP_PRI "%" KP_PRI,
-						 KP_ARG(message->chat_jid), KP_ARG(message->source),
-						 KP_ARG(message->topic));
+		status = kp_append_all(&text, parts, KP_COUNT(parts), err);
 	if (status == KEEP_OK)
 		status = kp_sha256(kp_buffer_bytes(&text), out, err);
 	keep_buffer_release(&text);

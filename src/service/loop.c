@@ -14,7 +14,7 @@
  *
  * Tests: tests/contract/test_service_loop.c.
  */
-#include "service/service.h"
+#include "service/host.h"
 
 #include <errno.h>
 #include <string.h>

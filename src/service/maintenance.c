@@ -27,7 +27,7 @@
 #include "keep/assistant_care.h"
 #include "keep/backups.h"
 #include "keep/schedule.h"
-#include "service/service.h"
+#include "service/host.h"
 
 #include <string.h>
 

@@ -16,7 +16,7 @@
  *
  * Tests: tests/http/test_http_metrics.py.
  */
-#include "service/service.h"
+#include "service/host.h"
 
 #include "gateway/gateway_counts.h"
 #include "mailbox/mailbox_counts.h"

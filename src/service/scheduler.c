@@ -19,7 +19,7 @@
  *
  * Tests: tests/contract/test_service_scheduler.c.
  */
-#include "service/service.h"
+#include "service/host.h"
 
 #include <string.h>
 

@@ -16,7 +16,7 @@
  * Tests: tests/contract/test_service_lease.c, tests/cli/test_cli_serve.py.
  */
 #include "service/http.h"
-#include "service/service.h"
+#include "service/host.h"
 
 #include <string.h>
 

@@ -7,7 +7,7 @@
  *
  * Threads: any.
  */
-#include "service/service.h"
+#include "service/host.h"
 
 /* Send "READY=1", "STATUS=waiting\nSTOPPING=1", …: lines of NAME=VALUE. A control character of a
    value becomes a blank. INVALID: a NOTIFY_SOCKET that names no socket. */

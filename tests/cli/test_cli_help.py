@@ -191,7 +191,7 @@ class Help(CliTest):
         for path in sorted((ROOT / "src").rglob("*.c")):
             text = path.read_text(encoding="utf-8")
             names |= set(re.findall(r'getenv\("([A-Z_]+)"\)', text))
-            names |= set(re.findall(r'"((?:KEEP|AWS)_[A-Z_]+|ENCRYPTION_KEY)"', text))
+            names |= set(re.findall(r'"((?:KEEP|AWS)_[A-Z0-9_]+|ENCRYPTION_KEY)"', text))
         self.assertGreater(len(names), 15)
         for name in names - NOT_FOR_USERS:
             self.assertTrue(re.search(rf"(?<!\w){name}(?!\w)", man), name)

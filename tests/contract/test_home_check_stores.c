@@ -318,7 +318,7 @@ static void a_run_of_a_job_that_a_dead_scheduler_had_is_ended(void **state)
 	make_home(home, &filled);
 	assistant = open_assistant(home);
 	OK(keep_assistant_put_cron_job(assistant, &job, KEEP_NOW, NULL, NULL, &err));
-	OK(keep_assistant_run_now(assistant, job.job_id, KEEP_NOW, NULL, &err));
+	OK(keep_assistant_run_now(assistant, job.job_id, KEEP_NOW, NULL, NULL, &err));
 	OK(keep_assistant_claim_due(assistant, 1, 600000, KEEP_NOW, &memory, &runs, &next_ms,
 				    &err));
 	assert_int_equal(runs.count, 1);
@@ -338,7 +338,7 @@ static void a_run_of_a_job_that_a_dead_scheduler_had_is_ended(void **state)
 
 static void make_folders(const char *home, const char *below)
 {
-	char command[2 * HOME_URL_MAX];
+	char command[5 * HOME_URL_MAX];
 
 	snprintf(command, sizeof command, "mkdir -p '%s/%s'", home, below);
 	assert_int_equal(system(command), 0);
@@ -376,7 +376,7 @@ static void a_folder_that_the_registry_does_not_know_is_a_note_and_stays(void **
 
 static void write_file(const char *home, const char *name, const char *text)
 {
-	char path[3 * HOME_URL_MAX];
+	char path[5 * HOME_URL_MAX];
 	FILE *file;
 
 	snprintf(path, sizeof path, "%s/%s", home, name);
@@ -386,7 +386,7 @@ static void write_file(const char *home, const char *name, const char *text)
 
 static void a_file_that_a_message_names_is_missed(void **state)
 {
-	char home[HOME_URL_MAX], folder_of[2 * HOME_URL_MAX], file[3 * HOME_URL_MAX], box[16];
+	char home[HOME_URL_MAX], folder_of[HOME_URL_MAX], file[2 * HOME_URL_MAX], box[16];
 	home_filled filled;
 
 	(void)state;

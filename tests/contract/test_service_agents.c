@@ -2,7 +2,7 @@
  * test_service_agents.c - the agent's command of a service: what it gets, in which order, how many
  * at once; what its exit status means; and what becomes of it when the service ends or is killed.
  */
-#include "service/service.h"
+#include "service/host.h"
 #include "service_steps.h"
 
 #include <errno.h>

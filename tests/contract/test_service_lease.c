@@ -4,7 +4,7 @@
  *
  * The first host is another process, so that it can be killed; or this one, for the orderly end.
  */
-#include "service/service.h"
+#include "service/host.h"
 #include "journey_fixture.h"
 
 #include <signal.h>

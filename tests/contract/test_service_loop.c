@@ -5,7 +5,7 @@
  * A turn is a function of the test's; nothing of a store is opened.
  */
 #include "keep_test.h"
-#include "service/service.h"
+#include "service/host.h"
 
 #include <poll.h>
 

@@ -2,7 +2,7 @@
  * test_service_maintenance.c - a home's regular care happens when its clock says so: once, made up
  * for when nobody served, in the home's zone, and again after a failure.
  */
-#include "service/service.h"
+#include "service/host.h"
 #include "service_steps.h"
 
 #include "keep/schedule.h"

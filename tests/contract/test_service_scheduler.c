@@ -2,7 +2,7 @@
  * test_service_scheduler.c - tasks and jobs come due while a service runs: they are fired and run,
  * reported, cancelled, tried again by the next host; and a clock that is set stops nothing.
  */
-#include "service/service.h"
+#include "service/host.h"
 #include "service_steps.h"
 
 #include "keep/schedule.h"

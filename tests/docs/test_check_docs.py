@@ -7,6 +7,16 @@ import tempfile
 import unittest
 
 CHECK = sys.argv.pop(1)
+# A command with one store, of one verb, and one other command.
+KEEP = """#!/bin/sh
+case "$*" in
+"help engine") printf 'Verbs:\\n\\nVerbs:\\n  get\\n' ;;
+"help engine get") printf 'Inputs:\\n  PATH  Where.\\n  --json\\n' ;;
+"help serve") printf 'Usage:\\n  keep serve HOME [--listen A]\\n' ;;
+"help "*) exit 2 ;;
+*) echo said "$@" ;;
+esac
+"""
 
 
 class Documents(unittest.TestCase):
@@ -14,7 +24,7 @@ class Documents(unittest.TestCase):
         self.holder = tempfile.TemporaryDirectory()
         self.root = pathlib.Path(self.holder.name)
         for name, text in (("include/keep/keep.h", "#define M(X) X(OK, 0, a)\nint keep_do(int number);\n"),
-                           ("src/core/thing.c", ""), ("bin/keep", "#!/bin/sh\necho said \"$@\"\n")):
+                           ("src/core/thing.c", ""), ("bin/keep", KEEP), ("Makefile", "run: build\nbuild:\n")):
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
@@ -61,6 +71,40 @@ class Documents(unittest.TestCase):
 
     def test_blocks_of_a_page_share_a_folder(self):
         self.assertEqual("", self.check("```sh\necho x > f\n```\n```sh\ncat f\n```\n```text\nx\n```\n"))
+
+    def test_a_command_that_is_only_named_is_one_that_there_is(self):
+        self.assertEqual("", self.check("`keep engine get HOME --json`, `keep serve HOME --listen=x -- --any`, `keep …`,\n"
+                                        "`make run`, `keep STORE VERB`, `keep engine get --path x`\n\n    keep serve a   # why\n"))
+        self.assertIn("README.md:1: there is no keep sevre", self.check("`keep sevre HOME`\n"))
+        self.assertIn("README.md:2: there is no keep engine put", self.check("\n    keep engine put HOME\n"))
+        self.assertIn("keep serve has no option --port", self.check("| a | `keep serve HOME [--port N]` |\n"))
+        self.assertIn("keep serve has no option --port", self.check("```sh no-check: why\nkeep serve h --port 1\n```\n"))
+        self.assertIn("the Makefile has no target jump", self.check("`make jump`\n"))
+
+    def test_what_does_not_run_has_a_reason_and_is_listed(self):
+        page = "```sh no-check: it asks somebody else\nexit 3\n```\n"
+        self.assertEqual("", self.check(page))
+        run = subprocess.run([sys.executable, CHECK, "--root", self.root, "--list-unchecked"], capture_output=True,
+                             text=True, check=True)
+        self.assertEqual("README.md:1: sh no-check: it asks somebody else\n", run.stdout)
+        self.assertIn("why is it not checked?", self.check("```sh no-check\nexit 3\n```\n"))
+        self.assertIn("stand in a block tagged sh", self.check("```\nkeep engine get h a\n```\n"))
+
+    def test_a_process_that_is_left_behind_is_found(self):
+        self.assertIn("is still there after the last one", self.check("```sh\nsleep 100 >log 2>&1 &\n```\n"))
+        self.assertEqual("", self.check("```sh\nsleep 100 >log 2>&1 &\necho $! >pid\n```\n```sh\nkill $(cat pid)\n"
+                                        "while kill -0 $(cat pid) 2>log; do sleep 0.1; done\n```\n"))
+
+    def test_the_index_names_every_page(self):
+        (self.root / "docs").mkdir()
+        (self.root / "docs" / "one.md").write_text("one\n", encoding="utf-8")
+        (self.root / "docs" / "README.md").write_text("[other](../README.md)\n", encoding="utf-8")
+        self.assertIn("docs/README.md: does not name one.md", self.check("\n"))
+        (self.root / "docs" / "README.md").write_text("[one](one.md)\n", encoding="utf-8")
+        self.assertEqual("", self.check("\n"))
+
+    def test_a_long_readme_is_found(self):
+        self.assertIn("README.md:201: longer than 200 lines", self.check("\n" * 201))
 
     def test_an_open_block_is_found(self):
         self.assertIn("README.md:1: a code block is not closed", self.check("```sh\ntrue\n"))

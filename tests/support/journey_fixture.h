@@ -1,7 +1,8 @@
 #ifndef KEEP_JOURNEY_FIXTURE_H
 #define KEEP_JOURNEY_FIXTURE_H
 /*
- * journey_fixture.h - a home with a service on it, for tests of the journey; on SQLite or PostgreSQL.
+ * journey_fixture.h - a home with a service on it, for tests of the journey; on SQLite or
+ * PostgreSQL.
  *
  *     journey_fixture fixture;
  *     journey_begin(&fixture, "sqlite");          a home, its stores open for the test

@@ -5,9 +5,9 @@
  *     LD_PRELOAD=…/librough_world.so KEEP_ROUGH_WORLD=FILE program
  *
  * FILE has 16 bytes: an int64 that is not 0 while the disk is full, and an int64 of milliseconds by
- * which the wall clock is ahead. Whoever maps it changes the world of all programs at once. A full disk
- * refuses what makes a file larger or writes into it; what was written before stays. Without FILE
- * nothing is changed.
+ * which the wall clock is ahead. Whoever maps it changes the world of all programs at once. A full
+ * disk refuses what makes a file larger or writes into it; what was written before stays. Without
+ * FILE nothing is changed.
  *
  * Used by tests/crash/journey_chaos.py. It links nothing of Keep.
  */

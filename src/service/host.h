@@ -1,7 +1,7 @@
-#ifndef KP_SERVICE_H
-#define KP_SERVICE_H
+#ifndef KP_HOST_H
+#define KP_HOST_H
 /*
- * service.h - what the parts of the host owe each other.
+ * host.h - what the parts of the host owe each other.
  *
  *   service.c       start, the parts in their order, stop
  *   host_lease.c    one host per home
@@ -116,7 +116,7 @@ struct keep_service {
 	kp_accounts *accounts;       /* http.h */
 	kp_http *http;
 	atomic_bool stopping; /* set first: parts finish what is in flight */
-	const char *url; /* http's, for as long as the service is there; once it is_ready */
+	const char *url;      /* http's, for as long as the service is there; once it is_ready */
 	atomic_bool is_ready; /* every part is started: what runs before may read all of them now */
 	int64_t started_ms;
 	kp_metrics metrics;
