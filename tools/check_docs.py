@@ -19,6 +19,7 @@ A block tagged `sh no-check: REASON` does not run; its commands are held by 5. `
 --list-unchecked prints them all.
 """
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -37,6 +38,7 @@ ENDINGS = (".c", ".h", ".md", ".py", ".sh", ".sql", ".rec", ".build", ".txt")
 PATH_IN_TICKS = re.compile(r"[\w.-]+(?:/[\w.*{},-]+)*/?")
 SECONDS_MAX = 120
 README_LINES_MAX = 200
+PAGES_AT_ONCE = 4
 
 
 class Page:
@@ -263,6 +265,8 @@ def check_index(root):
         name = str(path.relative_to(root / "docs"))
         if path != index and not name.startswith("decisions/0") and f"]({name})" not in text:
             yield f"docs/README.md: does not name {name}"
+        if name.startswith("decisions/0") and path.name not in (path.parent / "README.md").read_text(encoding="utf-8"):
+            yield f"docs/decisions/README.md: does not name {path.name}"
 
 
 def known_names(root):
@@ -296,20 +300,21 @@ def main():
                           *sorted((root / "src").rglob("README.md"))] if path.exists()]
     known = known_names(root)
     file_names = {path.name for folder in FOLDERS for path in (root / folder).rglob("*")}
-    bad = list(check_index(root))
-    says = Help(options.keep, root) if options.keep else None
-    for path in paths:
-        page = Page(root, path)
-        if options.list_unchecked:
+    pages = [Page(root, path) for path in paths]
+    if options.list_unchecked:
+        for page in pages:
             for start, tag, _ in page.blocks:
                 if "no-check" in tag:
                     print(f"{page.name}:{start}: {tag}")
-            continue
+        return
+    says = Help(options.keep, root) if options.keep else None
+
+    def check(page):
         check_paths(page, file_names)
         check_names(page, known)
         check_tags(page)
-        lines = len(path.read_text(encoding="utf-8").splitlines())
-        if path == root / "README.md" and lines > README_LINES_MAX:
+        lines = len(page.path.read_text(encoding="utf-8").splitlines())
+        if page.path == root / "README.md" and lines > README_LINES_MAX:
             page.say(lines, f"longer than {README_LINES_MAX} lines")
         if says:
             check_commands(page, says)
@@ -318,7 +323,11 @@ def main():
                 check_c(page, start, text)
         if options.keep:
             run_shell(page, options.keep)
-        bad += page.bad
+
+    # Pages know nothing of each other, and mostly wait for what they start.
+    with concurrent.futures.ThreadPoolExecutor(PAGES_AT_ONCE) as pool:
+        list(pool.map(check, pages))
+    bad = list(check_index(root)) + [line for page in pages for line in page.bad]
     for line in bad:
         print(line)
     sys.exit(1 if bad else 0)

@@ -210,6 +210,7 @@ typedef struct keep_inbound_route {
 	size_t file_count;
 	/* When nobody is wired it is counted as so many, the last of them; 0: as one. */
 	int64_t unrouted_count;
+	keep_bytes id; /* Keep's, in each session that it goes to (a segment); absent: made */
 } keep_inbound_route;
 
 typedef struct keep_routed {

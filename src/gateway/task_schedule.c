@@ -30,14 +30,14 @@ static keep_status read_interval(const keep_scheduled_task *task, int64_t interv
 	return status == KEEP_OK ? status : kp_prefix(err, status, "cron");
 }
 
-static keep_status read_zone_name(keep_bytes timezone, char name[KEEP_ZONE_NAME_BYTES_MAX + 1],
+static keep_status read_zone_name(keep_bytes given, char name[KEEP_ZONE_NAME_BYTES_MAX + 1],
 				  keep_error *err)
 {
-	if (timezone.len > KEEP_ZONE_NAME_BYTES_MAX)
+	if (given.len > KEEP_ZONE_NAME_BYTES_MAX)
 		return kp_fail(err, KEEP_INVALID, "timezone: '%" KP_PRI "' is no zone's name",
-			       KP_ARG(timezone));
-	memcpy(name, timezone.data, timezone.len);
-	name[timezone.len] = '\0';
+			       KP_ARG(given));
+	memcpy(name, given.data, given.len);
+	name[given.len] = '\0';
 	return KEEP_OK;
 }
 

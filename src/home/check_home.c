@@ -14,7 +14,7 @@
  * What it does not do: mend damage. A backup does (keep restore).
  *
  * Tests: tests/contract/test_home_check.c, tests/torture/test_home_check_faults.c,
- * tests/cli/test_cli_check.py.
+ * tests/cli/test_cli_check.py, tests/cli/test_cli_check_damage.py.
  */
 #include "home/check_private.h"
 #include "keep/operations.h"

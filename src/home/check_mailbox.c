@@ -16,8 +16,10 @@
 #include "keep/mailbox_registry.h"
 #include "mailbox/mailbox_private.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { SESSIONS_AT_ONCE = 200, LOOKS = 3, PAUSE_NS = 50000000 };
@@ -142,6 +144,14 @@ static keep_status is_registered(struct strangers *strangers, const char *name, 
 	return status;
 }
 
+/* Beside a session's folder is its guard, a file. */
+static bool is_folder(const kp_home_check *check, const char *below)
+{
+	struct stat st;
+
+	return fstatat(check->fd, below, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
 /* While one is made its folder is there before its row (session_template.c), and while one is
    removed the folder goes first: so only what stays is a finding. */
 static keep_status is_strange(struct strangers *strangers, const char *name, bool *is,
@@ -179,13 +189,16 @@ static keep_status look_at_folder(void *ctx, const char *name, keep_error *err)
 	kp_complaint found = {.severity = KEEP_SEVERITY_NOTE, .kind = "unknown_folder"};
 	char file[PATH_MAX];
 	bool is = false;
-	keep_status status = is_strange(strangers, name, &is, err);
+	keep_status status;
 
+	(void)snprintf(file, sizeof file, "mailbox/sessions/%s/%s", strangers->group, name);
+	if (!is_folder(strangers->registry->check, file))
+		return KEEP_OK;
+	status = is_strange(strangers, name, &is, err);
 	if (status == KEEP_OK)
 		status = kp_check_tell(strangers->registry->check, "sessions", 0, err);
 	if (status != KEEP_OK || !is)
 		return status;
-	(void)snprintf(file, sizeof file, "mailbox/sessions/%s/%s", strangers->group, name);
 	found.file = file;
 	return kp_check_found(strangers->registry->check, &found, err,
 			      "the registry knows no such session: nobody uses what is in there");
@@ -199,6 +212,9 @@ static keep_status look_at_group(void *ctx, const char *name, keep_error *err)
 	keep_error why = KEEP_ERROR_INIT;
 	keep_status status;
 
+	(void)snprintf(path, sizeof path, "mailbox/sessions/%s", name);
+	if (!is_folder(check, path))
+		return KEEP_OK;
 	(void)snprintf(strangers->group, sizeof strangers->group, "%s", name);
 	if (snprintf(path, sizeof path, "%s/mailbox/sessions/%s", check->folder, name) >=
 	    (int)sizeof path)

@@ -66,6 +66,8 @@ static keep_status check_route(const keep_inbound_route *given, keep_error *err)
 		status = kp_check_key("thread_id", given->thread_id, err);
 	if (status == KEEP_OK && given->message_id.data)
 		status = kp_check_key("message_id", given->message_id, err);
+	if (status == KEEP_OK && given->id.data)
+		status = kp_check_segment("id", given->id, err);
 	if (status == KEEP_OK)
 		status = check_kind(given->kind, err);
 	if (status == KEEP_OK && given->timestamp)
@@ -206,6 +208,7 @@ static keep_status give(struct routing *routing, const keep_messaging_group_agen
 		.session_mode = wiring->session_mode,
 	};
 	const keep_post post = {
+		.id = given->id,
 		.kind = given->kind,
 		.content = given->content,
 		.timestamp = given->timestamp ? given->timestamp : routing->now_ms,

@@ -11,6 +11,7 @@
  * more.
  *   2. Who waits takes over within WAIT_MS of the holder's end.
  *   3. A lost connection is replaced. Is the lease another's by then, the check says so for good.
+ *   4. A lock file that was removed or replaced is no lease: the check looks each time.
  *
  * What it does not do: end the service; whoever checks does.
  *
@@ -23,6 +24,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { WAIT_MS = 50, BEAT_MS = 1000, HOLDER_MAX = 256, TIMEOUT_MS = 5000 };
@@ -287,10 +289,38 @@ keep_status kp_host_lease_take(keep_service *service, kp_host_lease **out, keep_
 	return status;
 }
 
+/* Whether the file that we locked is still the one of the home: whoever removes it, or puts another
+   home in its place, lets another host in. */
+static keep_status check_file(const kp_host_lease *lease, keep_error *err)
+{
+	struct stat ours, there;
+	int fd = -1, failed = 0;
+	keep_status status = open_lock_file(lease->service->folder, O_RDONLY, &fd, err);
+
+	if (status == KEEP_OK && (fstat(fd, &there) != 0 || fstat(lease->fd, &ours) != 0))
+		failed = errno;
+	kp_file_close(&fd);
+	if (status == KEEP_NOT_FOUND)
+		return kp_fail(err, KEEP_UNAVAILABLE,
+			       "the host's lease: %s/" LOCK_FILE " was removed",
+			       lease->service->folder);
+	if (status != KEEP_OK)
+		return status;
+	if (failed)
+		return kp_fail_errno(err, failed, "%s/" LOCK_FILE, lease->service->folder);
+	if (ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+		return KEEP_OK;
+	return kp_fail(err, KEEP_CONFLICT,
+		       "the host's lease: %s/" LOCK_FILE " was replaced: another host may have it",
+		       lease->service->folder);
+}
+
 keep_status kp_host_lease_check(kp_host_lease *lease, keep_error *err)
 {
 	keep_status status;
 
+	if (lease->service->folder)
+		return check_file(lease, err);
 	pthread_mutex_lock(&lease->mutex);
 	status = lease->lost.status;
 	if (status != KEEP_OK && err)

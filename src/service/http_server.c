@@ -432,6 +432,7 @@ static enum MHD_Result answer(void *ctx, struct MHD_Connection *connection, cons
 
 /* ---------------------------------------------------------------- start and stop */
 
+KEEP_PRINTF(2, 0)
 static void log_daemon(void *ctx, const char *format, va_list args)
 {
 	char text[200];

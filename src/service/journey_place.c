@@ -11,6 +11,7 @@
  *   2. What is made is made once: the registry's own rules say so when two hosts do it at once.
  *   3. A folder of several segments ("ops/night") has its slashes written as "..": the mailbox's
  *      folders are one segment. The agent group's name is the folder as the gateway calls it.
+ *   4. A task that is isolated has a session of its own, and all its runs that one.
  *
  * What it does not do: wire. Who is wired to a chat is the registry's own business; the session's
  * own chat may always be answered.
@@ -156,6 +157,22 @@ static keep_status find_or_make_chat(kp_places *places, const keep_message *mess
 
 /* ---------------------------------------------------------------- sessions */
 
+/* A task that is to have a session of its own says so by its sender (gateway.create_task). */
+static bool is_isolated(const keep_message *message)
+{
+	const keep_bytes prefix = KEEP_BYTES("scheduler-isolated:");
+
+	return kp_bytes_equal(message->source, KEEP_BYTES("scheduler")) &&
+	       message->sender.len > prefix.len &&
+	       memcmp(message->sender.data, prefix.data, prefix.len) == 0;
+}
+
+/* What a session is made for, of its chat; absent: the chat. */
+static keep_bytes thread_of(const keep_message *message)
+{
+	return is_isolated(message) ? message->sender : message->topic;
+}
+
 static keep_status find_session(kp_places *places, keep_bytes folder, const keep_message *message,
 				char session[KEEP_SEGMENT_MAX + 1], keep_error *err)
 {
@@ -168,9 +185,9 @@ static keep_status find_session(kp_places *places, keep_bytes folder, const keep
 	if (status == KEEP_OK)
 		status =
 			find_or_make_chat(places, message, &memory, &place.messaging_group_id, err);
-	if (message->topic.len) {
+	if (thread_of(message).len) {
 		place.session_mode = KEEP_BYTES("per-thread");
-		place.thread_id = message->topic;
+		place.thread_id = thread_of(message);
 	}
 	if (status == KEEP_OK)
 		status = keep_mailbox_resolve_session(places->service->mailbox, &place, KEEP_NOW,
@@ -185,7 +202,7 @@ static keep_status hash_place(keep_bytes folder, const keep_message *message,
 			      unsigned char out[KP_SHA256_SIZE], keep_error *err)
 {
 	keep_buffer text = KEEP_BUFFER_INIT;
-	const keep_bytes parts[] = {folder, message->chat_jid, message->source, message->topic};
+	const keep_bytes parts[] = {folder, message->chat_jid, message->source, thread_of(message)};
 	keep_status status = kp_buffer_append_format(&text, err, "%zu %zu %zu ", folder.len,
 						     message->chat_jid.len, message->source.len);
 

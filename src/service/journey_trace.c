@@ -10,8 +10,10 @@
  * Invariants:
  *   1. It reads and changes nothing: the router's cursor is not made by looking at it.
  *   2. The last word is never a guess: what no store knows any more is "unknown", with why.
+ *   3. Every agent that has the message is asked: it stands as the least finished of them, and of
+ * their answers, does.
  *
- * What it does not do: follow an answer that went to another chat than the message's.
+ * What it does not do: follow an answer that went to another chat further than the mailbox does.
  *
  * Tests: tests/contract/test_service_journey.c, tests/cli/test_cli_serve.py.
  */
@@ -19,15 +21,22 @@
 
 #include <string.h>
 
+enum { PAGE = 200 };
+
 typedef struct journey {
 	keep_gateway *gateway;
 	keep_mailbox *mailbox;
 	keep_memory memory;
 	keep_message message;
 	kp_json_writer *writer;
+	char post_id[KP_POST_ID_SIZE]; /* in every mailbox */
 	keep_bytes state, why;
-	size_t answers, delivered;
+	int rank;      /* of the state */
+	bool is_found; /* a session has it */
 } journey;
+
+/* How a message stands is how the least finished of its agents and answers stands. */
+enum rank { RANK_COMPLETED, RANK_DELIVERED, RANK_FAILED, RANK_ANSWERED, RANK_OPEN };
 
 static void put_step(journey *self, const char *where, int64_t at, keep_bytes what,
 		     keep_bytes detail)
@@ -55,39 +64,78 @@ static void end_with(journey *self, keep_bytes state, keep_bytes why)
 	self->why = why;
 }
 
+static int rank_of(keep_bytes state)
+{
+	static const char *const words[] = {"completed", "delivered", "answered"};
+	static const enum rank ranks[] = {RANK_COMPLETED, RANK_DELIVERED, RANK_ANSWERED};
+	static const char *const open[] = {"pending", "waiting",      "processing",
+					   "expired", "acknowledged", "unknown"};
+
+	for (size_t i = 0; i < KP_COUNT(words); i++)
+		if (kp_bytes_equal(state, keep_bytes_of(words[i])))
+			return ranks[i];
+	for (size_t i = 0; i < KP_COUNT(open); i++)
+		if (kp_bytes_equal(state, keep_bytes_of(open[i])))
+			return RANK_OPEN;
+	return RANK_FAILED;
+}
+
+/* One of its agents, or one of its answers, stands so. */
+static void stands(journey *self, keep_bytes state, keep_bytes why)
+{
+	int rank = rank_of(state);
+
+	if (self->state.data && rank <= self->rank)
+		return;
+	self->rank = rank;
+	end_with(self, state, why);
+}
+
 /* ---------------------------------------------------------------- in the gateway */
 
-static void put_delivery(journey *self, const keep_message *answer)
+static bool is_under_way(keep_bytes status)
+{
+	return kp_bytes_equal(status, KEEP_BYTES("pending")) ||
+	       kp_bytes_equal(status, KEEP_BYTES("sending"));
+}
+
+static keep_status put_delivery(journey *self, const keep_message *answer, keep_error *err)
 {
 	keep_buffer text = KEEP_BUFFER_INIT;
-	keep_status status = kp_buffer_append_format(
-		&text, NULL, "%" KP_PRI "%s%" KP_PRI "%s%" KP_PRI, KP_ARG(answer->id),
-		answer->platform_id.len ? " as " : "", KP_ARG(answer->platform_id),
-		answer->last_error.len ? ": " : "", KP_ARG(answer->last_error));
+	const keep_bytes parts[] = {
+		answer->id, answer->platform_id.len ? KEEP_BYTES(" as ") : KEEP_BYTES(""),
+		answer->platform_id, answer->last_error.len ? KEEP_BYTES(": ") : KEEP_BYTES(""),
+		answer->last_error};
+	keep_status status = kp_append_all(&text, parts, KP_COUNT(parts), err);
 
-	put_step(self, "gateway", 0, answer->status,
-		 status == KEEP_OK ? kp_buffer_bytes(&text) : answer->id);
+	if (status == KEEP_OK)
+		put_step(self, "gateway", 0, answer->status, kp_buffer_bytes(&text));
 	keep_buffer_release(&text);
-	self->answers++;
-	if (kp_bytes_equal(answer->status, KEEP_BYTES("delivered"))) {
-		self->delivered++;
-		return;
-	}
-	if (kp_bytes_equal(answer->status, KEEP_BYTES("pending")) ||
-	    kp_bytes_equal(answer->status, KEEP_BYTES("sending")))
-		end_with(self, KEEP_BYTES("answered"),
-			 KEEP_BYTES("the answer waits for its channel to deliver it"));
+	return status;
+}
+
+static keep_status put_answer(journey *self, const keep_message *answer, keep_error *err)
+{
+	if (!is_under_way(answer->status))
+		stands(self, answer->status,
+		       answer->last_error.data ? answer->last_error : KEEP_BYTES(""));
+	else if (kp_bytes_equal(answer->status, KEEP_BYTES("sending")))
+		stands(self, KEEP_BYTES("answered"),
+		       KEEP_BYTES("an adapter has the answer, and has not reported yet"));
 	else
-		end_with(self, answer->status, answer->last_error);
+		stands(self, KEEP_BYTES("answered"),
+		       KEEP_BYTES("the answer waits for its channel to deliver it"));
+	return put_delivery(self, answer, err);
 }
 
 static keep_status put_accepted(journey *self, keep_error *err)
 {
 	keep_buffer text = KEEP_BUFFER_INIT;
-	keep_status status = kp_buffer_append_format(&text, err, "as number %lld of %" KP_PRI,
-						     (long long)self->message.seq,
-						     KP_ARG(self->message.chat_jid));
+	keep_status status = kp_buffer_append_format(&text, err, "as number %lld of ",
+						     (long long)self->message.seq);
 
+	if (status == KEEP_OK)
+		status = kp_buffer_append(&text, self->message.chat_jid, err);
 	if (status == KEEP_OK)
 		put_step(self, "gateway", self->message.received_at,
 			 self->message.is_from_me ? KEEP_BYTES("stored") : KEEP_BYTES("accepted"),
@@ -96,20 +144,32 @@ static keep_status put_accepted(journey *self, keep_error *err)
 	return status;
 }
 
-/* ---------------------------------------------------------------- in the mailbox */
+/* ---------------------------------------------------------------- in a session */
 
-static keep_status find_in_mailbox(journey *self, keep_trace *trace, keep_error *err)
+/* An answer that the gateway does not have under the chat: it is not there yet, was refused, or
+   went elsewhere. The mailbox knows. */
+static keep_status put_kept_answer(journey *self, keep_bytes session, keep_bytes id,
+				   keep_error *err)
 {
-	char id[KP_POST_ID_SIZE];
-	keep_status status = kp_post_id(self->message.chat_jid, self->message.seq, id, err);
+	keep_trace trace;
+	keep_status status = keep_mailbox_trace(self->mailbox, session, id, KEEP_NOW, &self->memory,
+						&trace, err);
 
-	if (status == KEEP_OK)
-		status = keep_mailbox_trace(self->mailbox, (keep_bytes){NULL, 0}, keep_bytes_of(id),
-					    KEEP_NOW, &self->memory, trace, err);
-	if (status == KEEP_NOT_FOUND) /* wired: the mailbox chose its id */
-		status = keep_mailbox_trace(self->mailbox, (keep_bytes){NULL, 0}, self->message.id,
-					    KEEP_NOW, &self->memory, trace, err);
-	return status;
+	if (status == KEEP_NOT_FOUND)
+		return KEEP_OK;
+	if (status != KEEP_OK || trace.is_inbound ||
+	    kp_bytes_equal(trace.state, KEEP_BYTES("handled")))
+		return status;
+	put_step(self, "mailbox", 0, trace.state, trace.detail);
+	if (kp_bytes_equal(trace.state, KEEP_BYTES("written")) ||
+	    kp_bytes_equal(trace.state, KEEP_BYTES("due")))
+		stands(self, KEEP_BYTES("answered"),
+		       KEEP_BYTES("the answer waits in its session until those before it are out"));
+	else if (rank_of(trace.state) == RANK_OPEN || is_under_way(trace.state))
+		stands(self, KEEP_BYTES("answered"), trace.detail);
+	else
+		stands(self, trace.state, trace.detail);
+	return KEEP_OK;
 }
 
 static keep_status put_answers(journey *self, const keep_trace *trace, keep_error *err)
@@ -122,34 +182,113 @@ static keep_status put_answers(journey *self, const keep_trace *trace, keep_erro
 		status = keep_gateway_get_message(self->gateway, self->message.chat_jid,
 						  trace->related[i], &self->memory, &answer, err);
 		if (status == KEEP_OK && answer.is_from_me)
-			put_delivery(self, &answer);
-		if (status == KEEP_NOT_FOUND)
-			status = KEEP_OK;
+			status = put_answer(self, &answer, err);
+		else if (status == KEEP_NOT_FOUND)
+			status = put_kept_answer(self, trace->session, trace->related[i], err);
 	}
 	return status;
 }
 
-static keep_status follow(journey *self, keep_error *err)
+/* What the mailbox says, for a person: why it is tried again, not only when. */
+static keep_status tell_state(journey *self, const keep_trace *trace, keep_error *err)
+{
+	keep_buffer text = KEEP_BUFFER_INIT;
+	keep_bytes why = trace->detail, reason = KEEP_BYTES("");
+	keep_status status = KEEP_OK;
+
+	for (size_t i = 0; i < trace->count; i++)
+		if (kp_bytes_equal(trace->steps[i].what, KEEP_BYTES("retry")))
+			reason = trace->steps[i].detail;
+	if (kp_bytes_equal(trace->state, KEEP_BYTES("expired"))) {
+		why = KEEP_BYTES("the agent that had it was ended or lost; another try comes");
+	} else if (kp_bytes_equal(trace->state, KEEP_BYTES("waiting")) && reason.len) {
+		const keep_bytes parts[] = {reason, KEEP_BYTES("; it waits "), why};
+
+		status = kp_append_all(&text, parts, KP_COUNT(parts), err);
+		if (status == KEEP_OK)
+			status = kp_arena_copy(&self->memory, kp_buffer_bytes(&text), &why, err);
+	}
+	if (status == KEEP_OK)
+		stands(self, trace->state, why);
+	keep_buffer_release(&text);
+	return status;
+}
+
+static keep_status follow_in(journey *self, keep_bytes session, keep_error *err)
 {
 	keep_trace trace;
-	keep_status status = find_in_mailbox(self, &trace, err);
+	keep_status status =
+		keep_mailbox_trace(self->mailbox, session, keep_bytes_of(self->post_id), KEEP_NOW,
+				   &self->memory, &trace, err);
 
-	if (status == KEEP_NOT_FOUND) {
-		end_with(self, KEEP_BYTES("unknown"),
-			 KEEP_BYTES("no session has it any more: it was pruned, or its session "
-				    "removed"));
+	if (status == KEEP_NOT_FOUND)
 		return KEEP_OK;
-	}
 	if (status != KEEP_OK)
 		return status;
+	self->is_found = true;
 	put_step(self, "mailbox", 0, KEEP_BYTES("session"), trace.session);
 	for (size_t i = 0; i < trace.count; i++)
 		put_step(self, "mailbox", trace.steps[i].at, trace.steps[i].what,
 			 trace.steps[i].detail);
-	end_with(self, trace.state, trace.detail);
-	status = put_answers(self, &trace, err);
-	if (status == KEEP_OK && self->answers && self->delivered == self->answers)
-		end_with(self, KEEP_BYTES("delivered"), KEEP_BYTES(""));
+	status = tell_state(self, &trace, err);
+	return status == KEEP_OK ? put_answers(self, &trace, err) : status;
+}
+
+/* ---------------------------------------------------------------- in the mailbox */
+
+/* The mailbox's name of its chat; absent: it has none. */
+static keep_status find_chat(journey *self, keep_bytes *id, keep_error *err)
+{
+	keep_messaging_group group;
+	keep_bytes channel_type, platform_id;
+	keep_status status;
+
+	kp_jid_split(self->message.chat_jid, self->message.source, &channel_type, &platform_id);
+	status = keep_mailbox_find_messaging_group(self->mailbox, channel_type, platform_id,
+						   &self->memory, &group, err);
+	if (status == KEEP_OK)
+		*id = group.id;
+	return status == KEEP_NOT_FOUND ? KEEP_OK : status;
+}
+
+/* Sessions of its chat, and those of no chat, which several chats may share. */
+static keep_status follow_page(journey *self, keep_bytes chat, const keep_session_list *list,
+			       keep_error *err)
+{
+	keep_status status = KEEP_OK;
+
+	for (size_t i = 0; i < list->count && status == KEEP_OK; i++) {
+		keep_bytes of = list->items[i].messaging_group_id;
+
+		if (!of.len || kp_bytes_equal(of, chat))
+			status = follow_in(self, list->items[i].id, err);
+	}
+	return status;
+}
+
+/* Each agent that has it: several may be wired to its chat. */
+static keep_status follow(journey *self, keep_error *err)
+{
+	keep_bytes chat = {NULL, 0}, after = {NULL, 0};
+	keep_session_list list = {.count = PAGE};
+	keep_status status =
+		kp_post_id(self->message.chat_jid, self->message.seq, self->post_id, err);
+
+	if (status == KEEP_OK)
+		status = find_chat(self, &chat, err);
+	while (status == KEEP_OK && chat.len && list.count == PAGE) {
+		status = keep_mailbox_list_sessions(self->mailbox, (keep_bytes){NULL, 0},
+						    (keep_bytes){NULL, 0}, after, PAGE,
+						    &self->memory, &list, err);
+		if (status == KEEP_OK && list.count)
+			after = list.items[list.count - 1].id;
+		if (status == KEEP_OK)
+			status = follow_page(self, chat, &list, err);
+	}
+	if (status == KEEP_OK && !self->is_found)
+		end_with(self, KEEP_BYTES("unknown"),
+			 KEEP_BYTES("no session has it any more: it was pruned, or its session "
+				    "removed"));
 	return status;
 }
 
@@ -161,9 +300,8 @@ static keep_status put_steps(journey *self, keep_error *err)
 	keep_status status = put_accepted(self, err);
 
 	if (status == KEEP_OK && self->message.is_from_me) {
-		put_delivery(self, &self->message);
 		end_with(self, self->message.status, self->message.last_error);
-		return KEEP_OK;
+		return put_delivery(self, &self->message, err);
 	}
 	if (status == KEEP_OK)
 		status = keep_gateway_get_cursor(self->gateway, KEEP_BYTES(KP_ROUTER_NAME),

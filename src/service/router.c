@@ -183,6 +183,18 @@ static void write_reason(const keep_route_outcome *outcome, char why[WHY_SIZE])
 		       (int)(reason.len > 400 ? 400 : reason.len), reason.data ? reason.data : "");
 }
 
+/* As an agent gets it. INVALID: that is too long, which no other try makes shorter. */
+static keep_status write_content(const keep_message *message, keep_buffer *out, keep_error *err)
+{
+	keep_status status = kp_content_of_message(message, out, err);
+
+	if (status == KEEP_OK && out->len > KEEP_MAILBOX_CONTENT_MAX)
+		status =
+			kp_fail(err, KEEP_INVALID, "it is over %d bytes when it is written as JSON",
+				KEEP_MAILBOX_CONTENT_MAX);
+	return status;
+}
+
 /* Ask the mailbox; `count`: as how many it is counted when nobody is wired. */
 static keep_status route(kp_router *router, const keep_message *message, size_t count,
 			 keep_memory *memory, keep_route_outcome *outcome, keep_error *err)
@@ -194,10 +206,16 @@ static keep_status route(kp_router *router, const keep_message *message, size_t 
 		.timestamp = message->timestamp,
 		.unrouted_count = (int64_t)count,
 	};
-	keep_status status = kp_content_of_message(message, &content, err);
+	char id[KP_POST_ID_SIZE];
+	keep_status status = write_content(message, &content, err);
 
+	if (kp_bytes_equal(message->source, KEEP_BYTES("scheduler")))
+		what.kind = KEEP_BYTES("task");
 	kp_jid_split(message->chat_jid, message->source, &what.channel_type, &what.platform_id);
 	what.content = kp_buffer_bytes(&content);
+	if (status == KEEP_OK)
+		status = kp_post_id(message->chat_jid, message->seq, id, err);
+	what.id = keep_bytes_of(id);
 	if (status == KEEP_OK)
 		status = keep_mailbox_route(router->service->mailbox, &what, KEEP_NOW, memory,
 					    outcome, err);
@@ -268,6 +286,12 @@ static keep_status find_way(kp_router *router, const keep_message *message, way 
 
 /* ---------------------------------------------------------------- nobody */
 
+/* A status that trying again does not help. */
+static bool is_final(keep_status status)
+{
+	return status == KEEP_INVALID || status == KEEP_DENIED || status == KEEP_CONFLICT;
+}
+
 /* Count and note neighbours that nobody takes. An agent that is wired just now gets them. */
 static keep_status tell_nobodies(kp_router *router, nobodies *left, keep_error *err)
 {
@@ -280,6 +304,10 @@ static keep_status tell_nobodies(kp_router *router, nobodies *left, keep_error *
 		return KEEP_OK;
 	if (!left->has_rules)
 		status = route(router, last, left->count, &memory, &outcome, err);
+	if (is_final(status)) { /* too long to be counted: it is noted all the same */
+		outcome.is_unrouted = true;
+		status = KEEP_OK;
+	}
 	for (size_t i = 0; status == KEEP_OK && !outcome.is_unrouted && i < left->count; i++)
 		status = give_to_wired(router, &left->first[i], err);
 	if (status == KEEP_OK && outcome.is_unrouted)
@@ -301,12 +329,6 @@ static keep_status tell_nobodies(kp_router *router, nobodies *left, keep_error *
 
 /* ---------------------------------------------------------------- handing over */
 
-/* A status that trying again does not help. */
-static bool is_final(keep_status status)
-{
-	return status == KEEP_INVALID || status == KEEP_DENIED || status == KEEP_CONFLICT;
-}
-
 static keep_status post(kp_router *router, const keep_message *message, const char *session,
 			keep_error *err)
 {
@@ -317,11 +339,7 @@ static keep_status post(kp_router *router, const keep_message *message, const ch
 	keep_status status = kp_post_id(message->chat_jid, message->seq, id, err);
 
 	if (status == KEEP_OK)
-		status = kp_content_of_message(message, &content, err);
-	if (status == KEEP_OK && content.len > KEEP_MAILBOX_CONTENT_MAX)
-		status =
-			kp_fail(err, KEEP_INVALID, "it is over %d bytes when it is written as JSON",
-				KEEP_MAILBOX_CONTENT_MAX);
+		status = write_content(message, &content, err);
 	what.id = keep_bytes_of(id);
 	what.content = kp_buffer_bytes(&content);
 	what.timestamp = message->timestamp;

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import unittest
+import urllib.error
 import urllib.request
 
 import keep_cli
@@ -113,6 +114,26 @@ class ServeTest(keep_cli.CliTest):
         host.put("test:1", "b", "again")
         self.assertEqual({message["reply_to_id"] for message in self.deliver(host, 2)}, {"a", "b"})
         self.assertEqual(host.stop(), 0)
+
+    def test_a_home_that_was_removed_or_replaced_has_no_healthy_host(self):
+        if KIND == "postgres":
+            return  # the server itself keeps the lease: tests/contract/test_service_lease.c
+        home = os.path.join(self.folder, "home")
+        host = Host(self, home, "--agent", "cat >/dev/null; echo done")
+        os.rename(home, home + ".away")
+        with self.assertRaises(urllib.error.HTTPError) as failure:
+            urllib.request.urlopen(host.url + "/healthz", timeout=keep_cli.SECONDS)
+        with failure.exception as answer:
+            self.assertEqual(answer.code, 503)
+            self.assertIn("was removed", json.load(answer)["detail"])
+        os.rename(home + ".away", home)
+        with urllib.request.urlopen(host.url + "/healthz", timeout=keep_cli.SECONDS) as answer:
+            self.assertEqual(answer.status, 200)
+        os.rename(home, home + ".away")
+        self.ok("init", home)
+        Host(self, home)
+        self.assertEqual(host.process.wait(keep_cli.SECONDS), 4)
+        self.assertIn(b"was replaced", host.process.stderr.read())
 
     def test_who_waits_ends_when_told(self):
         Host(self, self.home)

@@ -262,6 +262,169 @@ static void what_came_while_nobody_served_is_answered_by_the_next_host(void **st
 	assert_int_equal(journey_count(fixture, "telegram:1"), 42);
 }
 
+/* What is over 200 bytes, which messages for people cut. */
+static void long_names_are_told_apart_and_answered(void **state)
+{
+	journey_fixture *fixture = *state;
+	char jid[KP_KEY_MAX + 1] = "telegram:", other[KP_KEY_MAX + 1];
+
+	while (strlen(jid) + 4 < sizeof jid)
+		(void)strcat(jid, "\xe2\x98\x83");
+	(void)memcpy(other, jid, sizeof jid);
+	other[strlen(other) - 1] = '\x82';
+	fixture->options.agent = "cat >/dev/null; echo \"$KEEP_CHAT\"";
+	journey_serve(fixture);
+	journey_put(fixture, jid, "1", "hello");
+	journey_put(fixture, other, "1", "hello");
+	for (int i = 0; i < 2; i++) {
+		keep_memory memory = KEEP_MEMORY_INIT;
+		keep_message answer = claim_one(fixture, "telegram", &memory);
+
+		assert_bytes_equal(answer.content, answer.chat_jid);
+		report(fixture, &answer, KEEP_DELIVERY_DELIVERED, NULL);
+		keep_memory_release(&memory);
+	}
+	EVENTUALLY(trace_has(fixture, jid, "1", "\"state\":\"delivered\""));
+	EVENTUALLY(trace_has(fixture, other, "1", "\"state\":\"delivered\""));
+}
+
+static void a_chat_that_is_called_as_an_agent_is_a_chat(void **state)
+{
+	journey_fixture *fixture = *state;
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_message answer;
+
+	fixture->options.agent = "cat >/dev/null; echo yes";
+	journey_serve(fixture);
+	journey_put(fixture, "agent:main", "1", "hello");
+	answer = claim_one(fixture, "agent", &memory);
+	assert_bytes_equal(answer.chat_jid, KEEP_BYTES("agent:main"));
+	assert_bytes_equal(answer.content, KEEP_BYTES("yes"));
+	keep_memory_release(&memory);
+}
+
+/* Let the group answer slack's chat with the address, and others in the same session. */
+static void wire(journey_fixture *fixture, const char *group, const char *chat)
+{
+	keep_agent_group agents = {.id = keep_bytes_of(group),
+				   .name = keep_bytes_of(group),
+				   .folder = keep_bytes_of(group)};
+	keep_messaging_group place = {.id = keep_bytes_of(chat),
+				      .channel_type = KEEP_BYTES("slack"),
+				      .platform_id = keep_bytes_of(chat)};
+	keep_messaging_group_agent wiring = {.messaging_group_id = keep_bytes_of(chat),
+					     .agent_group_id = keep_bytes_of(group),
+					     .session_mode = KEEP_BYTES("agent-shared")};
+	keep_error err = KEEP_ERROR_INIT;
+
+	OK(keep_mailbox_put_agent_group(fixture->mailbox, &agents, NULL, &err));
+	OK(keep_mailbox_put_messaging_group(fixture->mailbox, &place, NULL, &err));
+	OK(keep_mailbox_wire(fixture->mailbox, &wiring, NULL, &err));
+}
+
+/* Platforms number their messages by chat, so ids of several chats are the same. */
+static void messages_of_one_id_are_traced_by_their_chat_and_by_each_agent(void **state)
+{
+	journey_fixture *fixture = *state;
+
+	wire(fixture, "one", "A");
+	wire(fixture, "one", "B");
+	wire(fixture, "two", "A");
+	fixture->options.agent = "grep -q fail && exit 3; echo \"$KEEP_FOLDER to $KEEP_CHAT\"";
+	journey_serve(fixture);
+	journey_put(fixture, "slack:A", "1", "hello");
+	journey_put(fixture, "slack:B", "1", "please fail");
+	for (int i = 0; i < 2; i++) {
+		keep_memory memory = KEEP_MEMORY_INIT;
+		keep_message answer = claim_one(fixture, "slack", &memory);
+
+		assert_bytes_equal(answer.chat_jid, KEEP_BYTES("slack:A"));
+		assert_bytes_equal(answer.reply_to_id, KEEP_BYTES("1"));
+		assert_false(trace_has(fixture, "slack:A", "1", "\"state\":\"delivered\""));
+		report(fixture, &answer, KEEP_DELIVERY_DELIVERED, NULL);
+		keep_memory_release(&memory);
+	}
+	EVENTUALLY(trace_has(fixture, "slack:A", "1", "\"state\":\"delivered\""));
+	assert_false(trace_has(fixture, "slack:A", "1", "exit status 3"));
+	EVENTUALLY(trace_has(fixture, "slack:B", "1",
+			     "\"state\":\"waiting\",\"why\":\"exit status 3; it waits until"));
+}
+
+static void what_is_too_long_for_an_agent_holds_up_no_chat(void **state)
+{
+	journey_fixture *fixture = *state;
+	char *text = malloc(KEEP_MAILBOX_CONTENT_MAX + 1);
+
+	CHECK(text, "memory");
+	memset(text, 'x', KEEP_MAILBOX_CONTENT_MAX);
+	text[KEEP_MAILBOX_CONTENT_MAX] = '\0';
+	wire(fixture, "one", "A");
+	fixture->options.agent = "cat >/dev/null; echo yes";
+	journey_serve(fixture);
+	journey_put(fixture, "slack:A", "1", text);
+	journey_put(fixture, "slack:A", "2", "short");
+	EVENTUALLY(trace_has(fixture, "slack:A", "2", "\"state\":\"answered\""));
+	assert_true(trace_has(fixture, "slack:A", "1", "it is over 1048576 bytes"));
+	journey_stop(fixture);
+	fixture->options.agent = NULL;
+	journey_serve(fixture);
+	journey_put(fixture, "mail:x", "1", text);
+	EVENTUALLY(trace_has(fixture, "mail:x", "1", "\"state\":\"unrouted\""));
+	free(text);
+}
+
+static void an_answer_that_the_mailbox_refuses_is_no_success(void **state)
+{
+	journey_fixture *fixture = *state;
+
+	fixture->options.agent = "cat >/dev/null; echo '{\"text\":\"f\",\"files\":[\"../x\"]}'";
+	journey_serve(fixture);
+	journey_put(fixture, "telegram:42", "7", "hello");
+	EVENTUALLY(trace_has(fixture, "telegram:42", "7", "\"state\":\"failed\",\"why\":\""));
+}
+
+/* One is out, and what became of it is not known: the next one waits behind it. */
+static void an_answer_that_waits_for_another_is_told_so(void **state)
+{
+	journey_fixture *fixture = *state;
+
+	fixture->options.agent = "cat >/dev/null; echo yes";
+	journey_serve(fixture);
+	journey_put(fixture, "telegram:42", "1", "hello");
+	EVENTUALLY(trace_has(fixture, "telegram:42", "1", "\"state\":\"answered\""));
+	journey_put(fixture, "telegram:42", "2", "hello");
+	EVENTUALLY(trace_has(fixture, "telegram:42", "2", "\"state\":\"answered\""));
+	assert_true(trace_has(fixture, "telegram:42", "2", "until those before it are out"));
+}
+
+static void an_isolated_task_has_a_session_of_its_own(void **state)
+{
+	journey_fixture *fixture = *state;
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_scheduled_task task = {.owner = KEEP_BYTES("main"),
+				    .chat_jid = KEEP_BYTES("telegram:42"),
+				    .prompt = KEEP_BYTES("look"),
+				    .context_mode = KEEP_BYTES("isolated")};
+	char task_id[37];
+	keep_session_list sessions = {.count = 0};
+	keep_message answer;
+	keep_error err = KEEP_ERROR_INIT;
+
+	fixture->options.agent = "cat >/dev/null; echo yes";
+	journey_serve(fixture);
+	journey_put(fixture, "telegram:42", "1", "hello");
+	answer = claim_one(fixture, "telegram", &memory);
+	report(fixture, &answer, KEEP_DELIVERY_DELIVERED, NULL);
+	OK(keep_gateway_create_task(fixture->gateway, &task, NULL, task_id, &err));
+	answer = claim_one(fixture, "telegram", &memory);
+	assert_bytes_equal(answer.chat_jid, KEEP_BYTES("telegram:42"));
+	assert_int_equal(answer.topic.len, 0);
+	OK(keep_mailbox_list_sessions(fixture->mailbox, (keep_bytes){0}, (keep_bytes){0},
+				      (keep_bytes){0}, 10, &memory, &sessions, &err));
+	assert_int_equal(sessions.count, 2);
+	keep_memory_release(&memory);
+}
+
 static void names_lead_back_to_their_message(void **state)
 {
 	char id[KP_POST_ID_SIZE], other[KP_POST_ID_SIZE];
@@ -295,6 +458,13 @@ int main(int argc, char **argv)
 		JOURNEY(without_anybody_a_message_is_noted_as_unrouted),
 		JOURNEY(a_failing_agent_fails_with_its_reason),
 		JOURNEY(what_came_while_nobody_served_is_answered_by_the_next_host),
+		JOURNEY(long_names_are_told_apart_and_answered),
+		JOURNEY(a_chat_that_is_called_as_an_agent_is_a_chat),
+		JOURNEY(messages_of_one_id_are_traced_by_their_chat_and_by_each_agent),
+		JOURNEY(what_is_too_long_for_an_agent_holds_up_no_chat),
+		JOURNEY(an_answer_that_the_mailbox_refuses_is_no_success),
+		JOURNEY(an_answer_that_waits_for_another_is_told_so),
+		JOURNEY(an_isolated_task_has_a_session_of_its_own),
 		cmocka_unit_test(names_lead_back_to_their_message),
 	};
 
