@@ -197,10 +197,12 @@ static keep_status make_input(const kp_turn *turn, keep_bytes content, kp_arena 
 {
 	const kp_json *json = NULL, *text = NULL;
 	keep_bytes input = content;
-	keep_status status = KEEP_OK;
+	keep_status status =
+		turn->rules->text ? kp_json_parse(content, arena, &json, err) : KEEP_OK;
 
-	if (turn->rules->text && kp_json_parse(content, arena, &json, NULL) == KEEP_OK &&
-	    json->kind == KP_JSON_OBJECT)
+	if (status == KEEP_NO_MEMORY) /* and not: it is no JSON */
+		return status;
+	if (status == KEEP_OK && json && json->kind == KP_JSON_OBJECT)
 		text = kp_json_member(json, "text");
 	if (text && text->kind == KP_JSON_TEXT)
 		input = text->text;
@@ -218,6 +220,7 @@ keep_status kp_output_content(keep_bytes output, kp_arena *arena, keep_buffer *c
 	const kp_json *json = NULL;
 	kp_json_writer writer;
 	size_t position = 0;
+	keep_status status;
 
 	while (output.len && strchr("\r\n", output.data[output.len - 1]))
 		output.len--;
@@ -225,7 +228,10 @@ keep_status kp_output_content(keep_bytes output, kp_arena *arena, keep_buffer *c
 		return KEEP_OK;
 	if (!kp_utf8_is_valid(output, &position) || memchr(output.data, '\0', output.len))
 		return kp_fail(err, KEEP_INVALID, "the output is no text");
-	if (kp_json_parse(output, arena, &json, NULL) == KEEP_OK && json->kind == KP_JSON_OBJECT)
+	status = kp_json_parse(output, arena, &json, err);
+	if (status == KEEP_NO_MEMORY) /* and not: it is no JSON */
+		return status;
+	if (status == KEEP_OK && json->kind == KP_JSON_OBJECT)
 		return keep_buffer_set(content, json->raw, err);
 	kp_json_begin(&writer, content);
 	kp_json_open_object(&writer);

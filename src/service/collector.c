@@ -153,10 +153,10 @@ static keep_status find_answered(keep_service *service, const keep_message *out,
 				 keep_error *err)
 {
 	keep_message_list list = {.count = 0};
-	int64_t seq = kp_post_id_seq(in_reply_to, out->chat_jid);
-	keep_status status = KEEP_OK;
+	int64_t seq = 0;
+	keep_status status = kp_post_id_seq(in_reply_to, out->chat_jid, &seq, err);
 
-	if (seq)
+	if (status == KEEP_OK && seq)
 		status = keep_gateway_history(service->gateway, out->chat_jid, seq + 1, 1, memory,
 					      &list, err);
 	if (status == KEEP_OK && list.count && list.items[0].seq == seq)

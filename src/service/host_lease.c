@@ -58,6 +58,10 @@ static bool try_lock_file(int fd)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
+	if (kp_fault(KP_FAULT_FILE)) {
+		errno = EIO;
+		return false;
+	}
 	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
 }
 
@@ -79,6 +83,7 @@ static keep_status take_file(kp_host_lease *lease, bool *taken, keep_error *err)
 		status = kp_file_truncate(lease->fd, 0, err);
 	if (status == KEEP_OK)
 		status = kp_file_write_at(lease->fd, kp_buffer_bytes(&text), 0, err);
+	*taken = status == KEEP_OK; /* whoever tries again locks what is his */
 	keep_buffer_release(&text);
 	return status;
 }

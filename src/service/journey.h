@@ -22,8 +22,9 @@
 /* The id of a gateway's message in every mailbox: "m<seq>-<16 hex digits of the chat's hash>". */
 keep_status kp_post_id(keep_bytes chat_jid, int64_t seq, char out[KP_POST_ID_SIZE],
 		       keep_error *err) KEEP_MUST_CHECK;
-/* The seq of such an id when it is of that chat; else 0. */
-int64_t kp_post_id_seq(keep_bytes id, keep_bytes chat_jid);
+/* *seq: of such an id when it is of that chat; else 0. */
+keep_status kp_post_id_seq(keep_bytes id, keep_bytes chat_jid, int64_t *seq,
+			   keep_error *err) KEEP_MUST_CHECK;
 
 /* Append each of them, whole: KP_ARG is for messages and cuts what is long. */
 keep_status kp_append_all(keep_buffer *out, const keep_bytes *parts, size_t count,

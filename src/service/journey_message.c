@@ -41,37 +41,25 @@ keep_status kp_post_id(keep_bytes chat_jid, int64_t seq, char out[KP_POST_ID_SIZ
 	return status;
 }
 
-int64_t kp_post_id_seq(keep_bytes id, keep_bytes chat_jid)
+keep_status kp_post_id_seq(keep_bytes id, keep_bytes chat_jid, int64_t *seq, keep_error *err)
 {
 	char hash[HASH_DIGITS + 1];
 	const char *dash = id.len ? memchr(id.data, '-', id.len) : NULL;
-	int64_t seq = 0;
-	keep_bytes digits;
+	int64_t number = 0;
+	keep_bytes digits, rest;
+	keep_status status;
 
+	*seq = 0;
 	if (!dash || id.data[0] != 'm')
-		return 0;
+		return KEEP_OK;
 	digits = (keep_bytes){id.data + 1, (size_t)(dash - id.data) - 1};
-	if (!kp_int_parse(digits, &seq) || seq < 1 || hash_jid(chat_jid, hash, NULL) != KEEP_OK)
-		return 0;
-	return kp_bytes_equal((keep_bytes){dash + 1, id.len - digits.len - 2}, keep_bytes_of(hash))
-		       ? seq
-		       : 0;
-}
-
-keep_status kp_append_all(keep_buffer *out, const keep_bytes *parts, size_t count, keep_error *err)
-{
-	keep_status status = KEEP_OK;
-
-	for (size_t i = 0; i < count && status == KEEP_OK; i++)
-		if (parts[i].len)
-			status = kp_buffer_append(out, parts[i], err);
+	rest = (keep_bytes){dash + 1, id.len - digits.len - 2};
+	if (!kp_int_parse(digits, &number) || number < 1)
+		return KEEP_OK;
+	status = hash_jid(chat_jid, hash, err);
+	if (status == KEEP_OK && kp_bytes_equal(rest, keep_bytes_of(hash)))
+		*seq = number;
 	return status;
-}
-
-/* "agent" as a chat's channel would have its answers sent to agents. */
-static bool is_agents(keep_bytes channel_type)
-{
-	return kp_bytes_equal(channel_type, KEEP_BYTES("agent"));
 }
 
 void kp_jid_split(keep_bytes jid, keep_bytes source, keep_bytes *channel_type,

@@ -159,6 +159,17 @@ class Chaos:
             self.environment.update(LD_PRELOAD=ROUGH, KEEP_ROUGH_WORLD=str(world))
         self.ahead = 0
 
+    def check_world(self):
+        """The preloaded library does what it is there for."""
+        probe = "import os, sys, time; print(time.time()); f = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); " \
+                "sys.exit(3 if os.write(f, b'x') == 1 else 4)"
+        self.set_world(full=1, ahead=7200 * 1000)
+        done = subprocess.run([sys.executable, "-c", probe, str(self.folder / "probe")], env=self.environment,
+                              capture_output=True, check=False)
+        self.set_world(full=0, ahead=0)
+        assert b"No space left" in done.stderr, ("the disk is not full", done)
+        assert float(done.stdout) > time.time() + 3600, ("the clock is not ahead", done)
+
     def count(self, what):
         self.counts[what] = self.counts.get(what, 0) + 1
 
@@ -345,6 +356,8 @@ class Chaos:
                 time.sleep(0.1)
 
     def run(self):
+        if ROUGH:
+            self.check_world()
         self.make_home()
         try:
             self.rage()

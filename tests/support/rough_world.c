@@ -11,6 +11,7 @@
  *
  * Used by tests/crash/journey_chaos.py. It links nothing of Keep.
  */
+#undef _FILE_OFFSET_BITS /* else pwrite is pwrite64 already */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
