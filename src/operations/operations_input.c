@@ -105,7 +105,7 @@ static keep_status read_value(const kp_input *input, const kp_json *value, kp_ar
 			       ? read_integer(input, value->integer, out, err)
 			       : fail_kind(input, value, err);
 	case KP_KIND_BOOLEAN:
-		out->boolean = value->boolean;
+		out->boolean = value->kind == KP_JSON_BOOL && value->boolean;
 		return value->kind == KP_JSON_BOOL ? KEEP_OK : fail_kind(input, value, err);
 	case KP_KIND_TIME:
 		return text || value->kind == KP_JSON_INTEGER ? read_time(input, value, out, err)

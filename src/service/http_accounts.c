@@ -252,9 +252,11 @@ static keep_status read_body(kp_request *request, kp_arena *arena, struct wanted
 {
 	const kp_json *body = NULL;
 	size_t found = 0;
+	keep_status status = kp_json_parse(kp_buffer_bytes(&request->body), arena, &body, NULL);
 
-	if (kp_json_parse(kp_buffer_bytes(&request->body), arena, &body, NULL) != KEEP_OK ||
-	    body->kind != KP_JSON_OBJECT)
+	if (status == KEEP_NO_MEMORY)
+		return kp_fail_memory(err, "the body");
+	if (status != KEEP_OK || body->kind != KP_JSON_OBJECT)
 		return kp_fail(err, KEEP_INVALID, "the body is not a JSON object");
 	for (size_t i = 0; i < count; i++) {
 		const kp_json *value = kp_json_member(body, wanted[i].name);

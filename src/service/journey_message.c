@@ -62,6 +62,22 @@ keep_status kp_post_id_seq(keep_bytes id, keep_bytes chat_jid, int64_t *seq, kee
 	return status;
 }
 
+keep_status kp_append_all(keep_buffer *out, const keep_bytes *parts, size_t count, keep_error *err)
+{
+	keep_status status = KEEP_OK;
+
+	for (size_t i = 0; i < count && status == KEEP_OK; i++)
+		if (parts[i].len)
+			status = kp_buffer_append(out, parts[i], err);
+	return status;
+}
+
+/* "agent" as a chat's channel would have its answers sent to agents. */
+static bool is_agents(keep_bytes channel_type)
+{
+	return kp_bytes_equal(channel_type, KEEP_BYTES("agent"));
+}
+
 void kp_jid_split(keep_bytes jid, keep_bytes source, keep_bytes *channel_type,
 		  keep_bytes *platform_id)
 {

@@ -116,9 +116,8 @@ class ServeTest(keep_cli.CliTest):
         self.assertEqual(host.stop(), 0)
 
     def test_a_home_that_was_removed_or_replaced_has_no_healthy_host(self):
-        if KIND == "postgres":
-            return  # the server itself keeps the lease: tests/contract/test_service_lease.c
-        home = os.path.join(self.folder, "home")
+        home = os.path.join(self.folder, "removed")  # on a server it is the server that keeps the lease
+        self.ok("init", home)
         host = Host(self, home, "--agent", "cat >/dev/null; echo done")
         os.rename(home, home + ".away")
         with self.assertRaises(urllib.error.HTTPError) as failure:

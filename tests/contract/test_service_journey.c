@@ -8,6 +8,8 @@
 #include "service/journey.h"
 #include "journey_fixture.h"
 
+#include "keep/schedule.h"
+
 static const char *backend;
 
 static int set_up(void **state)
@@ -27,6 +29,7 @@ static int tear_down(void **state)
 	journey_end(fixture);
 	free(fixture);
 	home_servers_drop();
+	keep_zone_forget();
 	assert_nothing_lives();
 	return 0;
 }

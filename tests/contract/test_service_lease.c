@@ -95,7 +95,7 @@ static void who_waits_can_be_told_to_stop(void **state)
 	journey_serve(&fixture);
 	assert_int_equal(pthread_create(&thread, NULL, start_second, &other), 0);
 	EVENTUALLY(atomic_load(&other.waiting.states[KEEP_SERVICE_WAITING]) == 1);
-	other.cancelled = 1;
+	__atomic_store_n(&other.cancelled, 1, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	assert_int_equal(other.status, KEEP_BUSY);
 	assert_null(other.service);

@@ -12,7 +12,8 @@
  *
  * Asking who holds the lease, for numbers and for a trace is tried in the same way.
  *
- * The program's argument is sqlite or postgres. KEEP_TORTURE=all: every N, else a sample.
+ * The program's argument is sqlite or postgres. KEEP_TORTURE=all: many N, else a sample
+ * (service_rounds.h).
  */
 #include "keep/schedule.h"
 #include "service/journey.h"
@@ -111,10 +112,10 @@ static void fail_each(enum kp_fault_kind kind, unsigned expected)
 }
 
 /* libpq reports its own lack of memory as a lost connection, libmicrohttpd just does not start. */
-static const unsigned no_memory = MAY(KEEP_NO_MEMORY) | MAY(KEEP_UNAVAILABLE) | MAY(KEEP_BUSY) |
-				  MAY(KEEP_UNCERTAIN);
-static const unsigned no_file = MAY(KEEP_UNAVAILABLE) | MAY(KEEP_FULL) | MAY(KEEP_BUSY) |
-				MAY(KEEP_UNCERTAIN);
+static const unsigned no_memory =
+	MAY(KEEP_NO_MEMORY) | MAY(KEEP_UNAVAILABLE) | MAY(KEEP_BUSY) | MAY(KEEP_UNCERTAIN);
+static const unsigned no_file =
+	MAY(KEEP_UNAVAILABLE) | MAY(KEEP_FULL) | MAY(KEEP_BUSY) | MAY(KEEP_UNCERTAIN);
 
 static void without_memory_a_start_says_so_and_leaves_nothing(void **state)
 {
@@ -153,13 +154,14 @@ static void a_first_start_that_fails_is_made_good_by_the_next_one(void **state)
 {
 	const enum kp_fault_kind kinds[] = {KP_FAULT_ALLOC, KP_FAULT_DRIVER, KP_FAULT_COMMIT,
 					    KP_FAULT_FILE};
-	const int step = is_file() ? 2 : 8; /* to make a database takes a while */
+	const int step = is_file() ? 2 : 30; /* to make a database takes a while */
 	char usual[HOME_URL_MAX];
 
 	(void)state;
 	memcpy(usual, home, sizeof usual);
 	for (size_t i = 0; i < KP_COUNT(kinds); i++) {
-		for (long nth = 1, fired = 1; fired; nth = wants_all() ? nth + 1 : nth * step + 1) {
+		for (long nth = 1, fired = 1; fired;
+		     nth = wants_all() ? next_round(nth) : nth * step + 1) {
 			rounds_before before = rounds_look();
 
 			make_another_home();
@@ -182,7 +184,9 @@ static keep_status ask_holder(void *ctx)
 	keep_status status = kp_host_lease_holder(home, &held, &who, &err);
 
 	(void)ctx;
-	CHECK(status != KEEP_OK || (held && who.len), "nobody is said to hold it");
+	/* On a server the holder loses it, too, while its connection fails. */
+	CHECK(status != KEEP_OK || (held && who.len) || !is_file(), "nobody is said to hold it");
+	CHECK(!held || status != KEEP_OK || who.len, "somebody without a name");
 	CHECK(status == KEEP_OK || (err.status == status && *err.message), "no sentence");
 	keep_buffer_release(&who);
 	return status;
@@ -252,8 +256,8 @@ static void ask_with_failures(keep_status (*ask)(void *ctx), void *ctx, bool is_
 			fired = kp_fault_disarm(kinds[i / 2]);
 			CHECK(status == KEEP_OK || (fired && (no_memory | no_file) & MAY(status)),
 			      "failure %ld: %s", nth, keep_status_name(status));
-			CHECK(!is_whole || kp_alloc_live() == live, "failure %ld left %ld blocks", nth,
-			      kp_alloc_live() - live);
+			CHECK(!is_whole || kp_alloc_live() == live, "failure %ld left %ld blocks",
+			      nth, kp_alloc_live() - live);
 			failed += status != KEEP_OK;
 		}
 	}
@@ -268,7 +272,8 @@ static void who_holds_the_lease_is_never_answered_wrongly(void **state)
 	keep_error err = KEEP_ERROR_INIT;
 
 	(void)state;
-	holder.home = holder.folder = home;
+	holder.home = home;
+	holder.folder = is_file() ? home : NULL;
 	OK(kp_host_lease_take(&holder, &holder.lease, &err));
 	ask_with_failures(ask_holder, NULL, is_file());
 	kp_host_lease_release(&holder.lease);

@@ -21,7 +21,7 @@
 #include <sqlite3.h>
 
 /* How long a message is waited for; how long all fails. None of them decides the outcome. */
-enum { MESSAGES_MAX = 10000, ROUND_MS = 300, AWAY_MS = 100, PATIENCE_MS = 120000 };
+enum { MESSAGES_MAX = 10000, ROUND_MS = 300, AWAY_MS = 50, PATIENCE_MS = 120000 };
 
 static const char *backend;
 static journey_fixture fixture;
@@ -114,9 +114,9 @@ static size_t deliver(unsigned char *delivered)
 		int64_t number = -1;
 		char text[48];
 
-		CHECK(kp_int_parse((keep_bytes){answer->chat_jid.data + 9,
-						answer->chat_jid.len - 9},
-				   &number) &&
+		CHECK(kp_int_parse(
+			      (keep_bytes){answer->chat_jid.data + 9, answer->chat_jid.len - 9},
+			      &number) &&
 			      number >= 0 && number < rounds,
 		      "%" KP_PRI, KP_ARG(answer->chat_jid));
 		(void)snprintf(text, sizeof text, "You said: number %lld", (long long)number);
@@ -177,9 +177,9 @@ static void each_is_answered_once(void)
 
 static void whatever_fails_each_message_is_answered_once(void **state)
 {
-	const enum kp_fault_kind kinds[] = {
-		KP_FAULT_ALLOC, KP_FAULT_DRIVER, KP_FAULT_COMMIT,
-		strcmp(backend, "sqlite") == 0 ? KP_FAULT_FILE : KP_FAULT_CONNECT};
+	const enum kp_fault_kind kinds[] = {KP_FAULT_ALLOC, KP_FAULT_DRIVER, KP_FAULT_COMMIT,
+					    strcmp(backend, "sqlite") == 0 ? KP_FAULT_FILE
+									   : KP_FAULT_CONNECT};
 	const long most[] = {2000, 400, 30, 200};
 
 	(void)state;
@@ -189,7 +189,7 @@ static void whatever_fails_each_message_is_answered_once(void **state)
 	fixture.options.agents_max = 4;
 	journey_serve(&fixture);
 	for (size_t i = 0; i < KP_COUNT(kinds); i++)
-		for (long nth = 1; nth < most[i]; nth = wants_all() ? nth + 1 : nth + 1 + nth / 2)
+		for (long nth = 1; nth < most[i]; nth = wants_all() ? nth + 1 + nth / 10 : nth * 2)
 			for (int persistent = 0; persistent <= 1; persistent++)
 				play(kinds[i], nth, persistent);
 	print_message("%d rounds\n", rounds);
