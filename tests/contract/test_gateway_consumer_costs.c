@@ -270,13 +270,14 @@ static void fill_store(int from, int to)
 {
 	static const char *const into[] = {
 		"chats (jid, last_seq, last_input_seq)",
-		"messages (chat_jid, id, content, \"timestamp\", seq, received_at)",
+		"messages (chat_jid, id, content, \"timestamp\", seq, received_at, change)",
 		"cursors (consumer, chat_jid, seq, updated_at)",
 	};
 	static const char *const rows[] = {
 		"'a:' || n, 10, 10 FROM numbers",
 		"'a:' || n, 'id-' || i, 'text', '2020-01-01T00:00:00.000Z', i, "
-		"'2020-01-01T00:00:00.000Z' FROM numbers CROSS JOIN (SELECT n AS i FROM numbers "
+		"'2020-01-01T00:00:00.000Z', n * 10 + i FROM numbers CROSS JOIN (SELECT n AS i "
+		"FROM numbers "
 		"WHERE n <= 10) AS each",
 		"'router', 'a:' || n, 10, '2020-01-01T00:00:00.000Z' FROM numbers",
 	};

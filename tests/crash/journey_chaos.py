@@ -293,13 +293,16 @@ class Chaos:
         """In peace everything comes to its end; the clock is past what it ever was."""
         (self.folder / "stopping").touch()
         self.set_world(full=0, ahead=3600 * 1000 if ROUGH else 0)
-        until = time.monotonic() + DRAIN_SECONDS
+        until, quiet_since, before = time.monotonic() + DRAIN_SECONDS, time.monotonic(), 0
         while True:
             self.keep_alive()
             accepted = sum(sum(journal.posted.values()) for journal in self.journals())
             answered = {tuple(line.split(" ")[2:4]) for line in self.shown_lines()}
             shown = sum(1 for _, message in answered if not message.startswith("sched-"))
-            if shown >= accepted and len(answered) - shown >= TASKS:
+            if accepted != before:  # the last posts of adapters come in
+                before, quiet_since = accepted, time.monotonic()
+            is_quiet = time.monotonic() - quiet_since > 3
+            if is_quiet and shown >= accepted and len(answered) - shown >= TASKS:
                 return accepted
             if time.monotonic() > until:
                 self.explain()
