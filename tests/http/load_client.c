@@ -366,7 +366,7 @@ static void open_all(int epoll)
 static void put_all(int epoll)
 {
 	int64_t gap_ns = 1000000000 / plan.rate;
-	long next = 0;
+	long next = 0, turn = 0; /* by turns: a connection that is never used is closed */
 
 	now.start_ns = clock_ns();
 	while (now.accepted + now.refused < now.messages) {
@@ -375,8 +375,8 @@ static void put_all(int epoll)
 		for (long i = 0; i < plan.connections && next < now.messages &&
 				 now.start_ns + next * gap_ns <= clock_ns();
 		     i++)
-			if (now.senders[i].message < 0)
-				put_message(&now.senders[i], next++);
+			if (now.senders[turn++ % plan.connections].message < 0)
+				put_message(&now.senders[(turn - 1) % plan.connections], next++);
 		ahead_ns = now.start_ns + next * gap_ns - clock_ns();
 		look(epoll, next < now.messages && ahead_ns < 1000000 ? 0 : 1);
 	}
