@@ -10,7 +10,8 @@
  * Invariants:
  *   1. An answer is stored in the gateway under its delivery's key before the mailbox hears that
  * its delivery begins; what a crash repeats is a duplicate there.
- *   2. An outcome is settled in the gateway behind the mailbox's commit and never before.
+ *   2. An outcome is settled in the gateway behind the mailbox's commit and never before: what the
+ *      mailbox cannot take for now stays in the feed.
  *   3. The gateway's return_to is "<session> <attempt> <key>". A report whose attempt is over (a
  * lease of a day ended, or the adapter was faster than begin_delivery) is made good by what the
  * mailbox knows; a session that is gone has nobody to tell.
@@ -376,8 +377,27 @@ static bool read_return_to(keep_bytes text, keep_outcome_report *report)
 			    &report->attempt);
 }
 
-/* The attempt that was meant is over, or was not begun yet. */
-static keep_status make_good(keep_service *service, keep_outcome_report *report, keep_error *err)
+/* Does the mailbox know the end of this delivery? */
+static keep_status look_over(keep_service *service, const keep_outcome_report *report, bool *over,
+			     keep_error *err)
+{
+	static const char *const ends[] = {"delivered", "failed", "refused"};
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_trace trace;
+	keep_status status = keep_mailbox_trace(service->mailbox, report->session, report->key,
+						KEEP_NOW, &memory, &trace, err);
+
+	*over = false;
+	for (size_t i = 0; status == KEEP_OK && i < KP_COUNT(ends); i++)
+		*over = *over || kp_bytes_equal(trace.state, keep_bytes_of(ends[i]));
+	keep_memory_release(&memory);
+	return status;
+}
+
+/* The attempt that was meant is over, or was not begun yet. What can be neither begun nor completed
+   for now (its time is not there, after a clock that was ahead) is not told, and asked again. */
+static keep_status make_good(keep_service *service, keep_outcome_report *report, bool *told,
+			     keep_error *err)
 {
 	keep_status status =
 		keep_mailbox_begin_delivery(service->mailbox, report->session, report->key,
@@ -388,18 +408,20 @@ static keep_status make_good(keep_service *service, keep_outcome_report *report,
 	else if (status != KEEP_OK)
 		return status;
 	status = keep_mailbox_complete_delivery(service->mailbox, report, KEEP_NOW, err);
-	return status == KEEP_CONFLICT ? KEEP_OK : status; /* somebody has told it otherwise */
+	return status == KEEP_CONFLICT ? look_over(service, report, told, err) : status;
 }
 
-static keep_status return_outcome(keep_service *service, const keep_message *message,
+/* *told: the mailbox knows, or nobody is there to tell. */
+static keep_status return_outcome(keep_service *service, const keep_message *message, bool *told,
 				  keep_error *err)
 {
 	keep_outcome_report report = {.platform_message_id = message->platform_id};
 	char why[WHY_SIZE];
 	keep_status status;
 
-	if (!read_return_to(message->return_to, &report))
-		return KEEP_OK; /* somebody else's */
+	*told = read_return_to(message->return_to, &report);
+	if (!*told)
+		return KEEP_OK; /* somebody else's to settle */
 	report.outcome = KEEP_OUTCOME_DELIVERED;
 	if (!kp_bytes_equal(message->status, KEEP_BYTES("delivered"))) {
 		report.outcome = KEEP_OUTCOME_PERMANENT;
@@ -411,12 +433,13 @@ static keep_status return_outcome(keep_service *service, const keep_message *mes
 	}
 	status = keep_mailbox_complete_delivery(service->mailbox, &report, KEEP_NOW, err);
 	if (status == KEEP_CONFLICT)
-		status = make_good(service, &report, err);
+		status = make_good(service, &report, told, err);
 	if (status == KEEP_NOT_FOUND || status == KEEP_INVALID) {
 		kp_log(KEEP_LOG_INFO, "collector: nobody to tell of a delivery: %s", err->message);
+		*told = true;
 		status = KEEP_OK;
 	}
-	if (status == KEEP_OK)
+	if (status == KEEP_OK && *told)
 		kp_count(service, KP_COUNT_SETTLED, 1);
 	return status;
 }
@@ -430,6 +453,20 @@ static void look_behind(kp_collector *collector, const keep_message *message)
 		kp_collector_look(collector, report.session);
 }
 
+/* Tell one, and settle it behind that. *told false: not for now. */
+static keep_status tell_outcome(kp_collector *collector, const keep_message *message, bool *told,
+				keep_error *err)
+{
+	keep_status status = return_outcome(collector->service, message, told, err);
+
+	if (status != KEEP_OK || !*told)
+		return status;
+	look_behind(collector, message);
+	status = keep_gateway_settle_outcome(collector->service->gateway, message->chat_jid,
+					     message->id, message->attempts, err);
+	return status == KEEP_CONFLICT ? KEEP_OK : status; /* it is tried once more */
+}
+
 static keep_status turn_outcomes(void *ctx, int64_t *pause_ms, keep_error *err)
 {
 	kp_collector *collector = ctx;
@@ -437,26 +474,23 @@ static keep_status turn_outcomes(void *ctx, int64_t *pause_ms, keep_error *err)
 	keep_memory memory = KEEP_MEMORY_INIT;
 	keep_message_list list = {.count = 0};
 	keep_error failure = KEEP_ERROR_INIT;
-	bool found = false;
+	bool found = false, any_left = false;
 	keep_status status = keep_gateway_wait_outcomes(service->gateway, WAIT_MS, &found, err);
 
 	if (status == KEEP_OK && found)
 		status = keep_gateway_outcomes(service->gateway, OUTCOMES_MAX, &memory, &list, err);
 	for (size_t i = 0; status == KEEP_OK && i < list.count; i++) {
-		const keep_message *message = &list.items[i];
 		keep_error one = KEEP_ERROR_INIT;
-		keep_status told = return_outcome(service, message, &one);
+		bool told = false;
 
-		if (told == KEEP_OK)
-			look_behind(collector, message);
-		if (told == KEEP_OK)
-			told = keep_gateway_settle_outcome(service->gateway, message->chat_jid,
-							   message->id, message->attempts, &one);
-		if (told != KEEP_OK && told != KEEP_CONFLICT)
+		if (tell_outcome(collector, &list.items[i], &told, &one) != KEEP_OK)
 			failure = one; /* the others go on */
+		any_left = any_left || !told;
 	}
 	if (status == KEEP_OK && failure.status != KEEP_OK)
 		status = kp_fail(err, failure.status, "%s", failure.message);
+	if (any_left)
+		*pause_ms = RETRY_MS;
 	if (atomic_load(&service->stopping))
 		*pause_ms = STOPPING_MS;
 	keep_memory_release(&memory);
