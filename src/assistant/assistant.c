@@ -108,6 +108,8 @@ static keep_status open_database(keep_assistant *assistant, const keep_assistant
 			.create = given->create && !given->read_only,
 			.seal = true,
 			.read_only = given->read_only,
+			/* A restored store is in no log mode before somebody writes. */
+			.journal = given->read_only ? KP_JOURNAL_AS_IS : KP_JOURNAL_WAL,
 			.relaxed = given->relaxed,
 			.timeout_ms = store->timeout_ms,
 			.mmap_bytes = MMAP_BYTES,

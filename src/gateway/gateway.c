@@ -73,6 +73,8 @@ static keep_status open_database(keep_gateway *gateway, bool create, keep_error 
 			.create = create,
 			.seal = true,
 			.read_only = gateway->store.read_only,
+			/* A restored store is in no log mode before somebody writes. */
+			.journal = gateway->store.read_only ? KP_JOURNAL_AS_IS : KP_JOURNAL_WAL,
 			.relaxed = gateway->relaxed,
 			.timeout_ms = gateway->store.timeout_ms,
 			.mmap_bytes = MMAP_BYTES,

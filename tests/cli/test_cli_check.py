@@ -50,6 +50,17 @@ class Check(CliTest):
         self.assertIn("things are wrong", out.decode())
         self.assertEqual(self.findings("--repair")[0], 1)
 
+    def test_a_restored_home_is_whole_before_anybody_writes(self):
+        self.ok("backup", "home")
+        self.ok("restore", "home", "another")
+        os.rename(self.path(), self.path() + "-before")
+        os.rename(os.path.join(self.folder, "another"), self.path())
+        status, _, err = self.keep("check", "home")
+        self.assertEqual((status, err), (1, b""))  # the key is not part of a backup
+        os.link(self.path() + "-before/vault.key", self.path("vault.key"))
+        self.assertEqual(self.findings()[:2], (0, []))
+        self.assertIn("a content", self.ok("gateway", "history", "home", "telegram:1", "--read-only").decode())
+
     def test_a_missing_store_is_found_whatever_else_is_gone(self):
         for name in os.listdir(self.path("gateway")):
             os.remove(self.path("gateway", name))
