@@ -438,6 +438,48 @@ static int64_t seq_of(keep_bytes id, keep_bytes chat_jid)
 	return seq;
 }
 
+/* An outcome whose attempt is not the mailbox's present one: the delivery was begun by somebody
+   else just now. It is not settled before the mailbox knows an end. */
+static void an_outcome_that_cannot_be_told_stays_in_the_feed(void **state)
+{
+	journey_fixture *fixture = *state;
+	keep_memory memory = KEEP_MEMORY_INIT;
+	keep_message answer, stray = {.chat_jid = KEEP_BYTES("telegram:9"),
+				      .id = KEEP_BYTES("stray"),
+				      .content = KEEP_BYTES("x"),
+				      .source = KEEP_BYTES("elsewhere")};
+	keep_buffer back = KEEP_BUFFER_INIT;
+	keep_message_list left = {.count = 0};
+	keep_put_result result;
+	keep_error err = KEEP_ERROR_INIT;
+	keep_bytes to;
+
+	fixture->options.agent = "cat >/dev/null; echo yes";
+	journey_serve(fixture);
+	journey_put(fixture, "telegram:1", "1", "hello");
+	answer = claim_one(fixture, "telegram", &memory);
+	/* The answer is `sending` with attempt 1 by now; this outcome speaks of attempt 2. */
+	to = answer.return_to;
+	OK(kp_buffer_append_format(&back, &err, "%.*s 2 %" KP_PRI,
+				   (int)((const char *)memchr(to.data, ' ', to.len) - to.data),
+				   to.data, KP_ARG(answer.id)));
+	EVENTUALLY(delivery_is(fixture, "sending"));
+	stray.return_to = kp_buffer_bytes(&back);
+	OK(keep_gateway_put_outbound(fixture->gateway, &stray, &result, NULL, &err));
+	stray = claim_one(fixture, "elsewhere", &memory);
+	report(fixture, &stray, KEEP_DELIVERY_DELIVERED, NULL);
+	/* Another outcome, later in the feed, is told meanwhile. */
+	journey_put(fixture, "telegram:2", "1", "hello");
+	answer = claim_one(fixture, "telegram", &memory);
+	report(fixture, &answer, KEEP_DELIVERY_DELIVERED, NULL);
+	EVENTUALLY(trace_has(fixture, "telegram:2", "1", "\"state\":\"delivered\""));
+	OK(keep_gateway_outcomes(fixture->gateway, 10, &memory, &left, &err));
+	assert_true(left.count >= 1);
+	assert_bytes_equal(left.items[0].id, KEEP_BYTES("stray"));
+	keep_buffer_release(&back);
+	keep_memory_release(&memory);
+}
+
 static void names_lead_back_to_their_message(void **state)
 {
 	char id[KP_POST_ID_SIZE], other[KP_POST_ID_SIZE];
@@ -470,6 +512,7 @@ int main(int argc, char **argv)
 		JOURNEY(a_wired_agent_of_its_own_answers_itself),
 		JOURNEY(without_anybody_a_message_is_noted_as_unrouted),
 		JOURNEY(a_failing_agent_fails_with_its_reason),
+		JOURNEY(an_outcome_that_cannot_be_told_stays_in_the_feed),
 		JOURNEY(what_came_while_nobody_served_is_answered_by_the_next_host),
 		JOURNEY(long_names_are_told_apart_and_answered),
 		JOURNEY(a_chat_that_is_called_as_an_agent_is_a_chat),
