@@ -40,6 +40,7 @@ ADAPTERS = 2
 TASKS = 6
 DRAIN_SECONDS = 240 * PATIENCE
 RETRY = 0.05
+UNANSWERED_MAX = 10
 
 
 # ---------------------------------------------------------------- an adapter
@@ -49,15 +50,19 @@ class Journal:
     """Lines on disk: what was heard of, and what was shown. A cut last line was never written."""
 
     def __init__(self, path):
-        self.posted, self.shown = {}, set()
+        self.posted, self.shown, self.answers = {}, set(), {}
         for line in path.read_text().split("\n")[:-1] if path.exists() else []:
             what, rest = line.split(" ", 1)
             if what == "posted":
                 chat, number = rest.split(" ")
                 self.posted[chat] = int(number)
             else:
-                self.shown.add(rest.split(" ", 1)[0])
+                self.note(*rest.split(" ")[:2])
         self.file = path.open("a")
+
+    def note(self, key, chat):
+        self.shown.add(key)
+        self.answers[chat] = self.answers.get(chat, 0) + 1
 
     def write(self, line):
         self.file.write(line + "\n")
@@ -93,10 +98,10 @@ class Link:
 
 
 def post_next(link, journal, chats, stopping):
-    """One more message of each chat, if the last one was accepted."""
+    """One more message of each chat, if the last one was accepted; nobody talks for ever to the wind."""
     for chat in chats:
         number = journal.posted.get(chat, 0) + 1
-        if stopping.exists():
+        if stopping.exists() or number - journal.answers.get(chat, 0) > UNANSWERED_MAX:
             continue
         done = link.call("gateway/put_message", {"chat_jid": chat, "id": f"m{number}", "sender": "ada",
                                                  "content": f"{chat} {number}"})
@@ -115,7 +120,7 @@ def show(link, journal, channel):
         if key not in journal.shown:
             content = answer["content"].replace("\n", " ")
             journal.write(f"shown {key} {answer['chat_jid']} {answer.get('reply_to_id')} {content}")
-            journal.shown.add(key)
+            journal.note(key, answer["chat_jid"])
         link.call("gateway/complete_delivery", {"jid": answer["chat_jid"], "id": key, "attempt": answer["attempts"],
                                                 "delivery": "delivered", "platform_id": key})
 
