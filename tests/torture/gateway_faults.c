@@ -80,11 +80,13 @@ static void blank_ids(keep_buffer *text)
 	}
 }
 
-/* A number that a sequence gave to what came to nothing is not given again: each becomes 0. */
+/* A number that a sequence gave to what came to nothing is not given again, and what is done again
+   is one more change: each becomes 0. */
 static void blank_numbers(const kp_record *record, char *row)
 {
 	for (size_t i = 0; i < record->field_count; i++)
-		if (record->fields[i].flags & KP_FIELD_AUTO)
+		if (record->fields[i].flags & KP_FIELD_AUTO ||
+		    strcmp(record->fields[i].name, "change") == 0)
 			memset(row + record->fields[i].offset, 0, sizeof(int64_t));
 }
 
