@@ -15,6 +15,7 @@
 #include "sql/foreign.h"
 #include "vault/vault.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -233,7 +234,7 @@ static keep_status find_key_file(const char *home, keep_buffer *path, keep_error
 }
 
 /* A new key in front of the home's file. Killed after that, --resume ends what was begun. */
-static keep_status put_new_key(const char *path, keep_error *err)
+static keep_status write_new_key(const char *path, keep_error *err)
 {
 	char key[KP_KEY_TEXT_SIZE];
 	keep_status status = kp_key_make(key, err);
@@ -244,6 +245,22 @@ static keep_status put_new_key(const char *path, keep_error *err)
 	if (status == KEEP_NOT_FOUND)
 		status = kp_key_file_make(path, err);
 	kp_wipe(key, sizeof key);
+	return status;
+}
+
+/* Ctrl-C waits until the key file has its name: no second one is left beside it. */
+static keep_status put_new_key(const char *path, keep_error *err)
+{
+	sigset_t held, before;
+	keep_status status;
+
+	sigemptyset(&held);
+	sigaddset(&held, SIGINT);
+	sigaddset(&held, SIGTERM);
+	sigaddset(&held, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &held, &before);
+	status = write_new_key(path, err);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return status;
 }
 
