@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config libsqlite3-dev libpq-dev libhiredis-dev libssl-dev libargon2-dev libexpat1-dev libcurl4-openssl-dev libutf8proc-dev libmicrohttpd-dev zlib1g-dev"
-test="$build g++ curl libcmocka-dev libjansson-dev openssl python3 python3-croniter python3-cryptography postgresql prometheus redis-server sqlite3 procps locales"
+test="$build g++ curl libcmocka-dev libjansson-dev openssl python3 python3-croniter python3-cryptography postgresql prometheus redis-server scdoc sqlite3 procps locales"
 all="$test clang libclang-rt-14-dev clang-format valgrind gcovr"
 
 case "${1:-build}" in
