@@ -65,7 +65,7 @@ make_postgres() {
 	$as tee -a "$folder/data/postgresql.conf" >/dev/null <<-END
 		listen_addresses = ''
 		unix_socket_directories = '$folder'
-		max_connections = 100
+		max_connections = 400
 		shared_buffers = 64MB
 		fsync = $sync
 		full_page_writes = $sync
