@@ -79,7 +79,7 @@ static void *run(void *ctx)
 			if (failing_ms > PAUSE_MAX_MS)
 				failing_ms = PAUSE_MAX_MS;
 			pause_ms = failing_ms;
-			loop->has_news = false; /* it waits the pause out */
+			loop->has_news = false; /* the next turn sees it */
 		}
 		if (pause_ms >= 0)
 			pause_for(loop, pause_ms);
